@@ -1,0 +1,205 @@
+"""Actions: pure functions of blobs and settings, named by the digest of their description.
+
+Every action is a frozen record; its key is the SHA-256 of its canonical bytes, ``code`` included,
+which is raised whenever an algorithm's figures change. Actions depend on one another through
+:class:`Computed` references. Results are blobs: states and values as safetensors, findings as
+canonical JSON.
+"""
+
+from typing import Annotated, Literal, NewType
+
+from pydantic import Field
+
+from auditor.effects import Query
+from auditor.plan.request import Intervention
+from auditor.stagelog.digest import digest_of
+from auditor.stagelog.record import DigestField, Record
+
+ActionKey = NewType("ActionKey", str)
+
+
+class Recorded(Record):
+    """A boundary checkpoint of the log, 0 to T."""
+
+    at: Literal["boundary"] = "boundary"
+    boundary: Annotated[int, Field(ge=0)]
+
+
+class Computed(Record):
+    """The state that another action results in."""
+
+    at: Literal["action"] = "action"
+    key: DigestField
+
+
+StateRef = Annotated[Recorded | Computed, Field(discriminator="at")]
+
+
+class CheckSegment(Record):
+    """Replay stage ``stage`` exactly from its recorded start and compare with its checkpoints.
+
+    Result: canonical JSON of :class:`SegmentFinding`.
+    """
+
+    kind: Literal["check_segment"] = "check_segment"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+
+
+class BindModel(Record):
+    """Compare a model artifact's parameters with the log's final checkpoint.
+
+    Result: canonical JSON of :class:`BindingFinding`.
+    """
+
+    kind: Literal["bind_model"] = "bind_model"
+    code: Literal[1] = 1
+    log: DigestField
+    model: DigestField
+
+
+class Advance(Record):
+    """Carry a boundary state through one stage: its transition, then its steps.
+
+    ``intervention`` acts on this stage or is None (the recorded steps). ``fraction`` is the part
+    of each step's examples that is used, drawn for ``replica``; 1 uses all and ignores replica.
+    ``seed`` drives sub-samples and drawn references. Result: a state.
+    """
+
+    kind: Literal["advance"] = "advance"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+    start: StateRef
+    intervention: Intervention | None = None
+    fraction: float = 1.0
+    replica: int = 0
+    seed: int = 0
+
+
+class Displace(Record):
+    """The final state with one stage's parameter change subtracted (task vector): a state."""
+
+    kind: Literal["displace"] = "displace"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+
+
+class Embedding(Record):
+    """AA-Score, tangent form: d theta_K / d alpha of an intervention's steps: a state."""
+
+    kind: Literal["embedding"] = "embedding"
+    code: Literal[1] = 1
+    log: DigestField
+    intervention: Intervention
+    curvature: Literal["exact", "none"]
+
+
+class Sweep(Record):
+    """AA-Score, adjoint form: d mean gamma / d alpha_k of every step.
+
+    Result: safetensors ``steps`` [K] float64.
+    """
+
+    kind: Literal["sweep"] = "sweep"
+    code: Literal[1] = 1
+    log: DigestField
+    query: Query
+    curvature: Literal["exact", "none"]
+
+
+class Evaluate(Record):
+    """A query's value per example at a state: safetensors ``values`` [N] float64, ``id`` [N]."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    code: Literal[1] = 1
+    log: DigestField
+    state: StateRef
+    query: Query
+
+
+class Project(Record):
+    """Directional derivative of a query's values at the final state along an embedding.
+
+    Result: safetensors ``values`` [N] float64, ``id`` [N].
+    """
+
+    kind: Literal["project"] = "project"
+    code: Literal[1] = 1
+    log: DigestField
+    embedding: DigestField
+    query: Query
+
+
+class WriteReport(Record):
+    """Turn the results of an audit into report figures.
+
+    Result: canonical JSON of a report without its ``run`` part. ``inputs`` are all keys it rests
+    on; ``request`` is the audit request's digest.
+    """
+
+    kind: Literal["report"] = "report"
+    code: Literal[1] = 1
+    request: DigestField
+    inputs: tuple[DigestField, ...]
+
+
+ActionSpec = Annotated[
+    CheckSegment
+    | BindModel
+    | Advance
+    | Displace
+    | Embedding
+    | Sweep
+    | Evaluate
+    | Project
+    | WriteReport,
+    Field(discriminator="kind"),
+]
+
+
+def key_of(spec: ActionSpec) -> ActionKey:
+    """Return the action's name: the digest of its canonical description."""
+    return ActionKey(digest_of(spec))
+
+
+def dependencies(spec: ActionSpec) -> tuple[ActionKey, ...]:
+    """Return the keys of the actions whose results this one reads."""
+    match spec:
+        case Advance(start=Computed(key=key)) | Evaluate(state=Computed(key=key)):
+            return (ActionKey(key),)
+        case Project(embedding=key):
+            return (ActionKey(key),)
+        case WriteReport(inputs=keys):
+            return tuple(ActionKey(key) for key in keys)
+        case _:
+            return ()
+
+
+class SegmentFinding(Record):
+    """How far an exact replay of a stage ended from its recorded checkpoints.
+
+    ``deviation`` is the largest difference of any parameter, relative to the largest magnitude
+    among the recorded parameters; ``tolerance`` is ten times the deviation of a second replay
+    whose start is perturbed by one unit in the last place (decisions, 11).
+    """
+
+    stage: int
+    checkpoints: int
+    deviation: float
+    tolerance: float
+    amplification: float
+    verdict: Literal["consistent", "inconsistent", "not resolvable"]
+    worst: str
+
+
+class BindingFinding(Record):
+    """The outcome of comparing a model artifact with the final checkpoint."""
+
+    bound: bool
+    tensors: int
+    format: Literal["safetensors", "onnx"]
+
+

@@ -1,0 +1,106 @@
+"""``stageaudit.audit.v1``: what an audit asks; its canonical bytes' digest is the spec."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from auditor.effects import Probe, Query, Where
+from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
+from auditor.stagelog.record import DigestField, Name, Record
+
+AUDIT_SCHEMA = "stageaudit.audit.v1"
+
+
+class StepWindow(Record):
+    """Steps ``[first_step, end_step)`` inside the stage, in global numbering."""
+
+    first_step: Annotated[int, Field(ge=0)]
+    end_step: Annotated[int, Field(ge=0)]
+
+
+class Selection(Record):
+    """Examples of a dataset: every column named must hold one of its values."""
+
+    columns: dict[Name, Annotated[tuple[str | int | bool, ...], Field(min_length=1)]]
+
+
+class Reference(Record):
+    """The data a stage would have used instead.
+
+    Exactly one of ``dataset`` (a dataset of the log) and ``data`` (an evaluation set's manifest).
+    ``recorded`` takes example i of the batch to example i modulo the reference's size;
+    ``shuffled`` draws whole epochs of the reference in an order fixed by the audit's seed.
+    """
+
+    dataset: Name | None = None
+    data: DigestField | None = None
+    where: Selection | None = None
+    order: Literal["recorded", "shuffled"] = "shuffled"
+
+
+class Intervention(Record):
+    """What is changed, in one stage.
+
+    ``skip``: the updates are not executed. ``fade``: they are scaled by ``alpha``. ``replace``: the
+    stage uses ``reference`` at equal steps. ``drop``: the examples selected by ``where`` are not
+    used; ``resampled`` fills the batch with others of the stage, ``kept`` leaves the mean's divisor
+    as it was. ``change``: another hyperparameter. ``steps`` narrows any of them to a window.
+    """
+
+    kind: Literal["skip", "fade", "replace", "drop", "change"]
+    stage: Name
+    steps: StepWindow | None = None
+    where: Selection | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    reference: Reference | None = None
+    divisor: Literal["resampled", "kept"] | None = None
+    hyperparameters: dict[str, float] | None = None
+
+    @property
+    def label(self) -> str:
+        """A short text that tells this intervention from others of the same audit."""
+        parts = [self.kind, self.stage]
+        if self.alpha is not None:
+            parts.append(f"alpha={self.alpha:g}")
+        if self.where is not None:
+            parts += [
+                f"{column}={'|'.join(map(str, values))}"
+                for column, values in sorted(self.where.columns.items())
+            ]
+        if self.reference is not None:
+            parts.append(f"by={self.reference.dataset or (self.reference.data or '')[:12]}")
+        if self.steps is not None:
+            parts.append(f"steps={self.steps.first_step}-{self.steps.end_step}")
+        if self.divisor == "kept":
+            parts.append("divisor=kept")
+        return " ".join(parts)
+
+
+class AuditRequest(Record):
+    """An audit: queries against interventions on one log, by one estimator.
+
+    ``interventions`` is ``"stages"`` (skip every stage) or a list.
+    """
+
+    schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
+    log: DigestField
+    model: DigestField | None = None
+    interventions: Literal["stages"] | Annotated[tuple[Intervention, ...], Field(min_length=1)]
+    queries: Annotated[tuple[Query | Probe, ...], Field(min_length=1)]
+    estimator: EstimatorSettings = DefaultSettings()
+    baselines: tuple[Literal["checkpoint_delta", "task_vector"], ...] = (
+        "checkpoint_delta",
+        "task_vector",
+    )
+    consistency: Literal["replay", "skip"] = "replay"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = DEFAULT_CONFIDENCE
+    purpose: Annotated[str, Field(max_length=1000)] | None = None
+    operator: Annotated[str, Field(max_length=200)] | None = None
+    policy_digest: DigestField | None = None
+
+
+__all__ = [
+    "AUDIT_SCHEMA", "AuditRequest", "Intervention", "Probe", "Query", "Reference", "Selection",
+    "StepWindow", "Where",
+]  # fmt: skip

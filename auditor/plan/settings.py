@@ -1,0 +1,71 @@
+"""Estimator settings: the only scientific defaults of the project."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from auditor.stagelog.record import Record
+
+DEFAULT_REPLICAS = 8
+DEFAULT_FRACTION = 0.5
+DEFAULT_CONFIDENCE = 0.9
+BASELINES = ("checkpoint_delta", "task_vector")
+
+
+class RetrainSettings(Record):
+    """Execute the counterfactual exactly on every recorded batch."""
+
+    id: Literal["retrain"] = "retrain"
+
+
+class CheckpointDeltaSettings(Record):
+    """gamma after the stage minus gamma before it."""
+
+    id: Literal["checkpoint_delta"] = "checkpoint_delta"
+
+
+class TaskVectorSettings(Record):
+    """Subtract the stage's parameter change from the final parameters."""
+
+    id: Literal["task_vector"] = "task_vector"
+
+
+class AaScoreSettings(Record):
+    """The paper's AA-Score: d gamma / d alpha at alpha = 1."""
+
+    id: Literal["aa_score"] = "aa_score"
+    form: Literal["tangent", "adjoint"] = "tangent"
+    curvature: Literal["exact", "none"] = "exact"
+
+
+class SubsampledReplaySettings(Record):
+    """Replay every later step on b of its B examples, K times.
+
+    ``fraction`` is b / B. The planner writes ``examples`` from the log's largest step.
+    """
+
+    id: Literal["subsampled_replay"] = "subsampled_replay"
+    fraction: Annotated[float, Field(gt=0, le=1)] = DEFAULT_FRACTION
+    replicas: Annotated[int, Field(ge=1, le=64)] = DEFAULT_REPLICAS
+
+
+class DefaultSettings(Record):
+    """``subsampled_replay`` with half of each batch and eight replicas (decisions, 4)."""
+
+    id: Literal["default"] = "default"
+
+
+EstimatorSettings = Annotated[
+    RetrainSettings
+    | CheckpointDeltaSettings
+    | TaskVectorSettings
+    | AaScoreSettings
+    | SubsampledReplaySettings
+    | DefaultSettings,
+    Field(discriminator="id"),
+]
+
+
+def resolve(settings: EstimatorSettings) -> EstimatorSettings:
+    """Return explicit settings: ``default`` becomes the estimator it stands for."""
+    return SubsampledReplaySettings() if settings.id == "default" else settings

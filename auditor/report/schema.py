@@ -1,0 +1,144 @@
+"""Report v1: the predicate of the signed statement (decisions, 22)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from auditor.effects import Effect
+from auditor.plan.actions import SegmentFinding
+from auditor.plan.settings import EstimatorSettings
+from auditor.stagelog.record import DigestField, Name, Record
+
+REPORT_SCHEMA = "stageaudit.report.v1"
+PREDICATE_TYPE = "https://stageaudit.dev/attestation/report/v1"
+
+
+class LogIdentity(Record):
+    """The log that was audited and how far its claims were checked."""
+
+    digest: DigestField
+    name: Name
+    level: int
+    stages: tuple[Name, ...]
+    consistency: tuple[SegmentFinding, ...] = ()
+    consistency_statement: str
+
+
+class ModelIdentity(Record):
+    """The model the figures are about."""
+
+    digest: DigestField  # of the artifact, or of the log's final parameters when none was given
+    bound: bool
+    source: Literal["artifact", "final checkpoint"]
+
+
+class EstimatorIdentity(Record):
+    """What computed the figures."""
+
+    id: str
+    settings: EstimatorSettings
+    resolved_from: str
+
+
+class EvaluationData(Record):
+    """One evaluation set and its size."""
+
+    digest: DigestField
+    name: Name
+    examples: int
+
+
+class QueryValue(Record):
+    """A query's value at the audited model itself."""
+
+    query: Name
+    unit: str
+    better: str
+    value: float
+    n: int
+
+
+class Disagreement(Record):
+    """Rows on the same stage and query whose interventions differ in sign or verdict."""
+
+    query: Name
+    stage: Name
+    text: str
+
+
+class Cost(Record):
+    """Gradient-examples relative to exact retraining of the same interventions."""
+
+    gradient_examples: str  # a count, as text: may exceed 2^53
+    examples_relative: float | None = None
+
+
+class Software(Record):
+    """What the figures were computed with."""
+
+    stageaudit: str
+    torch: str | None = None
+    python: str | None = None
+    device: str | None = None
+
+
+class NotComputed(Record):
+    """A figure a reader may miss, and why it is absent."""
+
+    what: str
+    why: str
+
+
+class Limitation(Record):
+    """A sentence the figures must be read with."""
+
+    id: str
+    text: str
+
+
+class Person(Record):
+    """Who answers for the report."""
+
+    role: Literal["developer", "operator", "validator", "approver"]
+    name: str
+    organisation: str | None = None
+
+
+class RunFacts(Record):
+    """When and how this report was made; the only part that differs between reproductions."""
+
+    created: str
+    id: str
+    mode: Literal["service", "local"]
+    operator: str | None = None
+    wall_seconds: float | None = None
+
+
+class Examples(Record):
+    """Per-example effects as a safetensors blob: ``<query>/<intervention>`` -> [N] float64."""
+
+    digest: DigestField
+
+
+class Report(Record):
+    """The signed document. Every figure that was not computed is absent, not zero."""
+
+    schema_: Annotated[Literal["stageaudit.report.v1"], Field(alias="schema")] = REPORT_SCHEMA
+    request: DigestField
+    log: LogIdentity
+    model: ModelIdentity
+    estimator: EstimatorIdentity
+    evaluation_data: tuple[EvaluationData, ...]
+    queries: tuple[QueryValue, ...]
+    effects: tuple[Effect, ...]
+    disagreements: tuple[Disagreement, ...] = ()
+    examples: Examples | None = None
+    cost: Cost
+    software: Software
+    not_computed: tuple[NotComputed, ...] = ()
+    limitations: tuple[Limitation, ...] = ()
+    assurance: Literal["self_attested", "reproduced", "third_party"] = "self_attested"
+    people: tuple[Person, ...] = ()
+    purpose: str | None = None
+    policy_digest: DigestField | None = None
+    run: RunFacts | None = None
