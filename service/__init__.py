@@ -1,0 +1,1 @@
+"""The service half: scheduling, storage, signing keys, gRPC, command line; no mathematics."""
