@@ -1,12 +1,12 @@
 """Examples as columns in safetensors shards: training data of a log and evaluation sets."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from auditor.stagelog.record import DigestField, Name, Record, Shape
 
-EVALSET_SCHEMA = "stageaudit.evalset.v1"
+EVALSET_SCHEMA: Final = "stageaudit.evalset.v1"
 
 
 class Column(Record):

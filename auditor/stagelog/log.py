@@ -8,14 +8,14 @@ Fields whose treatment is not built are in the schema and refused by name in
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from auditor.stagelog.dataset import Dataset
 from auditor.stagelog.record import DigestField, Name, Record, Shape
 
-STAGELOG_SCHEMA = "stageaudit.stagelog.v1"
+STAGELOG_SCHEMA: Final = "stageaudit.stagelog.v1"
 
 
 class Run(Record):

@@ -1,0 +1,1 @@
+"""Where the pure library meets the machine: folders and the clock."""
