@@ -1,0 +1,1 @@
+"""The model as a pure function: hostile-input-safe import, parameters, losses, queries."""

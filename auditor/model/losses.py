@@ -1,0 +1,198 @@
+"""Per-example losses by the names that a stage log uses."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from auditor.checks import require_shape
+from auditor.errors import DomainError, ShapeError, UnsupportedError
+from auditor.stagelog.log import Loss
+
+
+def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    r"""Return the loss l_i of each example, [B], in nats for the entropies.
+
+    ``sum_i l_i / B`` (reduction ``mean``) or ``sum_i l_i`` (``sum``) is what the torch loss of
+    the same name and reduction gives. Two exceptions, where torch's ``mean`` divides by something
+    else than B: with class weights or ignored examples it divides by :func:`mean_weight`.
+
+    - ``cross_entropy``: class targets [B] or class probabilities [B, C] for logits [B, C];
+      label smoothing, class weights and ``ignore_index`` as in torch.
+    - ``binary_cross_entropy_with_logits`` and ``mse``: target of the output's shape; entries of
+      one example are averaged (``mean``) or added (``sum``). An output [B, 1] fits a target [B].
+
+    Differentiable any number of times, forward and backward, and safe inside ``vmap``. Class
+    targets are not checked here, where they may be traced: see :func:`require_classes`.
+
+    Args:
+        loss: Kind and options.
+        output: The graph's output, [B, ...].
+        target: Classes, probabilities or values, [B, ...].
+
+    Raises:
+        UnsupportedError: If the kind or one of its options is not treated.
+        ShapeError: If output and target do not fit each other.
+    """
+    return _loss_function(loss)(loss, output, target)
+
+
+def mean_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    """Return what each example adds to the divisor of torch's mean loss, [B].
+
+    The class weight of its target (1 without weights), and 0 for an ignored example.
+    """
+    ones = output.new_ones(output.shape[:1])
+    if loss.kind != "cross_entropy" or target.is_floating_point():
+        return ones
+    kept = _kept(loss, target)
+    weights = _class_weights(loss, output)
+    if weights is not None:
+        ones = weights[torch.where(kept, target, 0).long()]
+    return torch.where(kept, ones, 0)
+
+
+def require_classes(loss: Loss, target: Tensor, *, classes: int, where: str) -> None:
+    """Refuse class targets that are no index below ``classes`` (nor ``ignore_index``).
+
+    Raises:
+        DomainError: If one is out of range; the first is named.
+    """
+    if loss.kind != "cross_entropy" or target.is_floating_point():
+        return
+    wrong = _kept(loss, target) & ((target < 0) | (target >= classes))
+    if bool(wrong.any()):
+        index = int(wrong.reshape(-1).nonzero()[0, 0])
+        raise DomainError(
+            f"{where}[{index}]",
+            expected=f"a class from 0 to {classes - 1}",
+            found=int(target.reshape(-1)[index]),
+            remedy="Check the target column and the number of outputs of the model.",
+        )
+
+
+def require_known_loss(loss: Loss) -> None:
+    """Refuse a loss that :func:`per_example_loss` would refuse whatever the shapes.
+
+    Raises:
+        UnsupportedError: If the kind or one of its options is not treated.
+    """
+    _loss_function(loss)
+
+
+def _loss_function(loss: Loss) -> Callable[[Loss, Tensor, Tensor], Tensor]:
+    if loss.kind not in LOSSES:
+        raise UnsupportedError(
+            "loss.kind",
+            expected="one of " + ", ".join(LOSSES),
+            found=loss.kind,
+            remedy="Use a release that treats this loss, or record one of the named losses.",
+        )
+    if loss.over != "examples":
+        raise UnsupportedError(
+            "loss.over",
+            expected="'examples'",
+            found=loss.over,
+            remedy="Record losses that are reduced over examples.",
+        )
+    plain = loss.label_smoothing == 0 and loss.class_weights is None and loss.ignore_index is None
+    if loss.kind != "cross_entropy" and not plain:
+        raise UnsupportedError(
+            "loss",
+            expected=f"{loss.kind} without label smoothing, class weights and ignored targets",
+            found="at least one of them",
+            remedy="Leave them out: torch defines them for cross_entropy only.",
+        )
+    return LOSSES[loss.kind]
+
+
+def _cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    if output.dim() != 2:
+        raise ShapeError(
+            "loss.output",
+            expected="logits [B, C]",
+            found=f"shape {tuple(output.shape)}",
+            remedy="Bind the graph output that holds one row of logits per example.",
+        )
+    log_probabilities = functional.log_softmax(output, dim=-1)  # [B, C]
+    if target.is_floating_point():
+        return _soft_cross_entropy(loss, log_probabilities, target)
+    require_shape("loss.target", target, output.shape[:1])
+    kept = _kept(loss, target)
+    index = torch.where(kept, target, 0).long() if loss.ignore_index is not None else target.long()
+    chosen = log_probabilities.gather(-1, index.unsqueeze(-1)).squeeze(-1)  # [B]
+    others = log_probabilities
+    weights = _class_weights(loss, output)
+    if weights is not None:
+        chosen = chosen * weights[index]
+        others = others * weights
+    losses = -chosen
+    if loss.label_smoothing:
+        smooth = -others.mean(dim=-1)
+        losses = (1 - loss.label_smoothing) * losses + loss.label_smoothing * smooth
+    return losses if loss.ignore_index is None else torch.where(kept, losses, 0)
+
+
+def _soft_cross_entropy(loss: Loss, log_probabilities: Tensor, target: Tensor) -> Tensor:
+    require_shape("loss.target", target, log_probabilities.shape)
+    if loss.ignore_index is not None:
+        raise UnsupportedError(
+            "loss.ignore_index",
+            expected="none with class probabilities as target",
+            found=loss.ignore_index,
+            remedy="Give class indices as target, or leave ignore_index out.",
+        )
+    classes = log_probabilities.shape[-1]
+    smoothed = target * (1 - loss.label_smoothing) + loss.label_smoothing / classes
+    weights = _class_weights(loss, log_probabilities)
+    if weights is not None:
+        smoothed = smoothed * weights
+    return -(smoothed * log_probabilities).sum(dim=-1)
+
+
+def _binary_cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    output, target = _aligned(output, target)
+    # max(x, 0) - x y + log(1 + exp(-|x|)) without the kink of |x|: softplus is smooth at 0.
+    return _over_entries(loss, functional.softplus(output) - output * target)
+
+
+def _mean_squared_error(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    output, target = _aligned(output, target)
+    return _over_entries(loss, (output - target).square())
+
+
+def _aligned(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if output.dim() == target.dim() + 1 and output.shape[-1] == 1:
+        output = output.squeeze(-1)
+    require_shape("loss.target", target, output.shape)
+    return output, target.to(output.dtype)
+
+
+def _over_entries(loss: Loss, entries: Tensor) -> Tensor:
+    if entries.dim() == 1:
+        return entries
+    flat = entries.flatten(1)
+    return flat.mean(dim=-1) if loss.reduction == "mean" else flat.sum(dim=-1)
+
+
+def _kept(loss: Loss, target: Tensor) -> Tensor:
+    if loss.ignore_index is None:
+        return torch.ones_like(target, dtype=torch.bool)
+    return target != loss.ignore_index
+
+
+def _class_weights(loss: Loss, output: Tensor) -> Tensor | None:
+    if loss.class_weights is None:
+        return None
+    weights = output.new_tensor(loss.class_weights)
+    require_shape("loss.class_weights", weights, output.shape[-1:])
+    return weights  # [C]
+
+
+LOSSES: dict[str, Callable[[Loss, Tensor, Tensor], Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy_with_logits": _binary_cross_entropy,
+    "mse": _mean_squared_error,
+}
+"""Every loss this version treats, by the name in the stage log."""

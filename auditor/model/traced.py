@@ -1,0 +1,107 @@
+"""Trace a pure tensor function once per set of shapes into straight-line tensor operations.
+
+``torch.func`` transforms cost about as much as the arithmetic of a small model. Traced, they are
+paid once: the result calls nothing but tensor operations, in the same order on the same numbers.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from auditor.errors import InternalError
+
+DEFAULT_CAPACITY = 16
+"""How many traces a :class:`Traced` keeps, one per set of argument shapes."""
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
+
+def trace(
+    function: Callable[[*Arguments], Result], example_arguments: tuple[*Arguments]
+) -> Callable[[*Arguments], Result]:
+    """Return a function with the same values as ``function`` at the examples' shapes.
+
+    Holds for arguments with the structure, shapes, dtypes and devices of the examples, when
+    ``function`` is pure and its control flow depends on shapes only. What does not contribute to
+    the result is removed. The result records no gradients.
+
+    Args:
+        function: Maps pytrees of tensors to a pytree of tensors.
+        example_arguments: Positional arguments, pytrees whose leaves are tensors.
+    """
+    leaves, structure = pytree.tree_flatten(example_arguments)
+    result_structures: list[Any] = []
+
+    def flat(*flat_arguments: Tensor) -> list[Tensor]:
+        arguments = cast("tuple[*Arguments]", pytree.tree_unflatten(flat_arguments, structure))
+        flat_result, result_structure = pytree.tree_flatten(function(*arguments))
+        result_structures.append(result_structure)
+        return flat_result
+
+    with torch.no_grad():
+        run = _straight_line(make_fx(flat)(*leaves))
+
+    def traced(*arguments: *Arguments) -> Result:
+        flat_arguments, given = pytree.tree_flatten(arguments)
+        if given != structure:
+            raise InternalError(
+                "traced call",
+                expected=f"arguments of the structure {structure}",
+                found=given,
+                remedy="Trace the function again for these arguments.",
+            )
+        with torch.no_grad():
+            flat_result = run(*flat_arguments)
+        return cast("Result", pytree.tree_unflatten(flat_result, result_structures[-1]))
+
+    return traced
+
+
+def _straight_line(module: GraphModule) -> Callable[..., list[Tensor]]:
+    """Return the module's code without what is idle: ``detach``, and results that nobody reads."""
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return cast("Callable[..., list[Tensor]]", module.forward)
+
+
+@final
+class Traced(Generic[*Arguments, Result]):
+    """A pure function that is traced at its first call with new shapes, dtypes or devices.
+
+    Args:
+        function: As in :func:`trace`.
+        capacity: How many traces are kept; the one used longest ago is dropped first.
+    """
+
+    def __init__(
+        self, function: Callable[[*Arguments], Result], *, capacity: int = DEFAULT_CAPACITY
+    ) -> None:
+        self._function = function
+        self._capacity = capacity
+        self._traces: OrderedDict[object, Callable[[*Arguments], Result]] = OrderedDict()
+
+    def __call__(self, *arguments: *Arguments) -> Result:
+        """Return ``function(*arguments)``."""
+        leaves, structure = pytree.tree_flatten(arguments)
+        shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves)
+        key = (shapes, structure)
+        traced = self._traces.get(key)
+        if traced is None:
+            traced = trace(self._function, arguments)
+            while len(self._traces) >= self._capacity:
+                self._traces.popitem(last=False)
+            self._traces[key] = traced
+        else:
+            self._traces.move_to_end(key)
+        return traced(*arguments)
