@@ -201,5 +201,3 @@ class BindingFinding(Record):
     bound: bool
     tensors: int
     format: Literal["safetensors", "onnx"]
-
-

@@ -57,6 +57,11 @@ class Intervention(Record):
     hyperparameters: dict[str, float] | None = None
 
     @property
+    def removed_part(self) -> float:
+        """The part of the updates that a skip (1) or fade (1 - alpha) removes."""
+        return 1.0 - (self.alpha or 0.0)
+
+    @property
     def label(self) -> str:
         """A short text that tells this intervention from others of the same audit."""
         parts = [self.kind, self.stage]

@@ -1,0 +1,71 @@
+"""Planning: a pure function from a request and finished results to actions; no torch.
+
+Called in rounds (decisions, 15): a round returns every action the audit needs so far, dependencies
+first; when all of them are finished it is called again, and an audit whose round brings nothing new
+is complete. The estimators of this version settle their actions in the first round.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from auditor.audit.questions import questions_of
+from auditor.estimators.registry import BASELINES, estimator_for
+from auditor.plan.actions import (
+    ActionKey,
+    ActionSpec,
+    BindModel,
+    CheckSegment,
+    WriteReport,
+    key_of,
+)
+from auditor.plan.check import check_request, data_of
+from auditor.plan.request import AuditRequest
+from auditor.plan.settings import resolve
+from auditor.stagelog.digest import Digest, digest_of
+from auditor.stagelog.log import StageLog
+
+__all__ = ["Round", "check_request", "data_of", "plan_round"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Round:
+    """The actions an audit needs, dependencies first, each key once; the last is the report."""
+
+    actions: tuple[ActionSpec, ...]
+    report: ActionKey
+
+
+def plan_round(request: AuditRequest, log: StageLog, results: Mapping[ActionKey, Digest]) -> Round:
+    """Return the actions of an audit.
+
+    Args:
+        request: A request that :func:`auditor.plan.check.check_request` accepted.
+        log: The log it names.
+        results: Finished actions; estimators that plan in several rounds read them.
+
+    Returns:
+        All actions, finished ones included: whoever runs them skips those.
+    """
+    del results  # every estimator of this version plans in one round
+    actions: dict[ActionKey, ActionSpec] = {}
+    for spec in _needed(request, log):
+        actions.setdefault(key_of(spec), spec)
+    report = WriteReport(request=digest_of(request), inputs=tuple(sorted(actions)))
+    return Round(actions=(*actions.values(), report), report=key_of(report))
+
+
+def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
+    if request.model is not None:
+        yield BindModel(log=request.log, model=request.model)
+    if request.consistency == "replay" and log.level >= 2:
+        for stage in range(len(log.stages)):
+            yield CheckSegment(log=request.log, stage=stage)
+    estimator = estimator_for(resolve(request.estimator))
+    baselines = [BASELINES[name] for name in request.baselines]
+    for row in questions_of(request, log):
+        for question in row.questions:
+            yield question.factual
+            yield from estimator.actions(question)
+            if row.has_baselines:
+                for baseline in baselines:
+                    yield from baseline.actions(question)

@@ -1,0 +1,52 @@
+"""A request as rows: one intervention and one query each; a probe is two paired questions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from auditor.effects import Probe, Query
+from auditor.estimators.base import Question
+from auditor.plan.check import interventions_of
+from auditor.plan.request import AuditRequest, Intervention
+from auditor.stagelog.log import StageLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row of the table of effects.
+
+    ``questions`` holds one question, or treated and control of a probe.
+    """
+
+    intervention: Intervention
+    query: Query | Probe
+    questions: tuple[Question, ...]
+
+    @property
+    def has_baselines(self) -> bool:
+        """Say whether the free baselines answer a comparable question: whole stages only."""
+        return self.intervention.steps is None
+
+
+def questions_of(request: AuditRequest, log: StageLog) -> Iterator[Row]:
+    """Yield the rows of an audit in the order they are reported: by query, then intervention."""
+    for query in request.queries:
+        for intervention in interventions_of(request, log):
+            plain = (
+                (query.of, query.of.model_copy(update={"data": query.control}))
+                if isinstance(query, Probe)
+                else (query,)
+            )
+            yield Row(
+                intervention=intervention,
+                query=query,
+                questions=tuple(
+                    Question(
+                        log=log,
+                        log_digest=request.log,
+                        intervention=intervention,
+                        query=question,
+                        seed=request.seed,
+                    )
+                    for question in plain
+                ),
+            )

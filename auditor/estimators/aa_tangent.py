@@ -1,0 +1,47 @@
+"""``aa_score``, tangent form: one embedding per intervention, reused by every query."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from typing_extensions import override
+
+from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.plan.actions import ActionSpec, Embedding, Project, key_of
+from auditor.plan.request import Intervention
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AaTangent(Estimator):
+    """(1 - alpha) d gamma / d alpha at alpha = 1, per example.
+
+    Cost: about three gradients per later step per stage.
+
+    References:
+        Zhang et al. (2025), arXiv 2506.00175.
+    """
+
+    curvature: Literal["exact", "none"]
+
+    @override
+    def actions(self, question: Question) -> tuple[ActionSpec, ...]:
+        embedding, project = self._projected(question)
+        return (embedding, project)
+
+    @override
+    def sample(self, question: Question, values: Values) -> Sample:
+        _, project = self._projected(question)
+        effects = question.intervention.removed_part * values.per_example(project)  # [N]
+        return Sample(effects=effects[None])
+
+    def _projected(self, question: Question) -> tuple[Embedding, Project]:
+        removed = question.intervention
+        # The derivative does not depend on alpha: skip and every fade share one embedding.
+        direction = Intervention(kind="skip", stage=removed.stage, steps=removed.steps)
+        embedding = Embedding(
+            log=question.log_digest, intervention=direction, curvature=self.curvature
+        )
+        project = Project(
+            log=question.log_digest, embedding=key_of(embedding), query=question.query
+        )
+        return embedding, project

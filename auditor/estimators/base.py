@@ -1,0 +1,88 @@
+"""What an estimator is: a plan of actions for a question, and a reading of their results."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.effects import Query
+from auditor.plan.actions import ActionSpec, Evaluate, Project, Recorded, StateRef, Sweep
+from auditor.plan.request import Intervention
+from auditor.stagelog.log import StageLog
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One intervention and one plain query on one log; a probe is two questions."""
+
+    log: StageLog
+    log_digest: str
+    intervention: Intervention
+    query: Query
+    seed: int
+
+    @property
+    def stage_index(self) -> int:
+        """Position of the intervention's stage."""
+        names = [stage.name for stage in self.log.stages]
+        return names.index(self.intervention.stage)
+
+    def evaluate(self, state: StateRef) -> Evaluate:
+        """Return the action that evaluates the query at ``state``."""
+        return Evaluate(log=self.log_digest, state=state, query=self.query)
+
+    @property
+    def factual(self) -> Evaluate:
+        """The query at the recorded final state."""
+        return self.evaluate(Recorded(boundary=len(self.log.stages)))
+
+
+class Values(Protocol):
+    """Results of finished actions."""
+
+    def per_example(self, spec: Evaluate | Project) -> Floats:
+        """Return the values [N] of an evaluation or projection."""
+
+    def per_step(self, spec: Sweep) -> Floats:
+        """Return the derivatives [K] of a sweep."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What an estimator found for one question.
+
+    Args:
+        effects: gamma(factual) - gamma(counterfactual), [K, N]: replicas by examples; N is 1
+            where the estimator knows only the mean.
+        deviations: gamma(factual) - gamma(factual replay), [K, N]; None without replays.
+        exact: Whether the figure equals exact retraining by construction.
+    """
+
+    effects: Floats
+    deviations: Floats | None = None
+    exact: bool = False
+
+    def minus(self, other: "Sample") -> "Sample":
+        """Return the paired difference of two samples (treated minus control of a probe)."""
+        if self.deviations is None or other.deviations is None:
+            deviations = None
+        else:
+            deviations = self.deviations - other.deviations
+        return Sample(
+            effects=self.effects - other.effects,
+            deviations=deviations,
+            exact=self.exact and other.exact,
+        )
+
+
+class Estimator(Protocol):
+    """One way to answer a question."""
+
+    def actions(self, question: Question) -> tuple[ActionSpec, ...]:
+        """Return the actions whose results :meth:`sample` reads, dependencies first."""
+
+    def sample(self, question: Question, values: Values) -> Sample:
+        """Return what the finished actions say."""

@@ -1,0 +1,57 @@
+"""Settings -> estimator: one literal table."""
+
+from typing import assert_never
+
+from auditor.errors import InternalError
+from auditor.estimators.aa_adjoint import AaAdjoint
+from auditor.estimators.aa_tangent import AaTangent
+from auditor.estimators.base import Estimator
+from auditor.estimators.checkpoint_delta import CheckpointDelta
+from auditor.estimators.retrain import Retrain
+from auditor.estimators.subsampled_replay import SubsampledReplay
+from auditor.estimators.task_vector import TaskVector
+from auditor.plan.settings import (
+    AaScoreSettings,
+    CheckpointDeltaSettings,
+    DefaultSettings,
+    EstimatorSettings,
+    RetrainSettings,
+    SubsampledReplaySettings,
+    TaskVectorSettings,
+)
+
+BASELINES: dict[str, Estimator] = {
+    "checkpoint_delta": CheckpointDelta(),
+    "task_vector": TaskVector(),
+}
+"""The free baselines that stand beside every effect."""
+
+
+def estimator_for(settings: EstimatorSettings) -> Estimator:
+    """Return the estimator that resolved settings describe.
+
+    Raises:
+        InternalError: If the settings were not resolved first.
+    """
+    match settings:
+        case RetrainSettings():
+            return Retrain()
+        case CheckpointDeltaSettings():
+            return CheckpointDelta()
+        case TaskVectorSettings():
+            return TaskVector()
+        case AaScoreSettings(form="tangent", curvature=curvature):
+            return AaTangent(curvature=curvature)
+        case AaScoreSettings(curvature=curvature):
+            return AaAdjoint(curvature=curvature)
+        case SubsampledReplaySettings(fraction=fraction, replicas=replicas):
+            return SubsampledReplay(fraction=fraction, replicas=replicas)
+        case DefaultSettings():
+            raise InternalError(
+                "estimator",
+                expected="settings resolved by auditor.plan.settings.resolve",
+                found=settings.id,
+                remedy="Report this as a bug.",
+            )
+        case _:
+            assert_never(settings)

@@ -1,0 +1,115 @@
+"""Trajectories as chains of actions, with everything that does not matter normalised away.
+
+Two audits that need the same counterfactual state must name it by the same key, so a chain fixes
+every field that has no influence: the replica and seed of an exact step, the estimator's settings
+of a stage that is skipped.
+"""
+
+from auditor.plan.actions import Advance, Computed, Recorded, StateRef, key_of
+from auditor.plan.request import Intervention
+from auditor.stagelog.log import StageLog
+
+
+def stage_index(log: StageLog, name: str) -> int:
+    """Return the position of a stage that :func:`auditor.plan.check.check_request` accepted."""
+    return next(i for i, stage in enumerate(log.stages) if stage.name == name)
+
+
+def is_whole_skip(intervention: Intervention | None) -> bool:
+    """Say whether the intervention executes no step of its stage."""
+    return intervention is not None and intervention.kind == "skip" and intervention.steps is None
+
+
+def draws_data(intervention: Intervention | None) -> bool:
+    """Say whether the intervention draws examples by the audit's seed."""
+    if intervention is None:
+        return False
+    if intervention.kind == "replace":
+        return intervention.reference is not None and intervention.reference.order == "shuffled"
+    return intervention.kind == "drop" and intervention.divisor != "kept"
+
+
+def advance(
+    log_digest: str,
+    stage: int,
+    start: StateRef,
+    *,
+    intervention: Intervention | None,
+    fraction: float,
+    replica: int,
+    seed: int,
+) -> Advance:
+    """Return the action for one stage in normal form."""
+    if is_whole_skip(intervention):
+        fraction, replica, seed = 1.0, 0, 0
+    elif fraction == 1.0:
+        replica, seed = 0, seed if draws_data(intervention) else 0
+    return Advance(
+        log=log_digest,
+        stage=stage,
+        start=start,
+        intervention=intervention,
+        fraction=fraction,
+        replica=replica,
+        seed=seed,
+    )
+
+
+def chain_from(
+    log: StageLog,
+    log_digest: str,
+    first: int,
+    *,
+    intervention: Intervention | None,
+    fraction: float,
+    replica: int,
+    seed: int,
+) -> tuple[Advance, ...]:
+    """Return the actions that carry boundary ``first`` to the end of the last stage.
+
+    ``intervention`` acts on stage ``first``; the later stages run as recorded, each step on
+    ``fraction`` of its examples.
+    """
+    actions: list[Advance] = []
+    state: StateRef = Recorded(boundary=first)
+    for stage in range(first, len(log.stages)):
+        action = advance(
+            log_digest,
+            stage,
+            state,
+            intervention=intervention if stage == first else None,
+            fraction=fraction,
+            replica=replica,
+            seed=seed,
+        )
+        actions.append(action)
+        state = Computed(key=key_of(action))
+    return tuple(actions)
+
+
+def end_of(chain: tuple[Advance, ...], log: StageLog) -> StateRef:
+    """Return the state a chain ends in; an empty chain is the recorded final state."""
+    return Computed(key=key_of(chain[-1])) if chain else Recorded(boundary=len(log.stages))
+
+
+def boundary_as_final(
+    log: StageLog, log_digest: str, boundary: int
+) -> tuple[tuple[Advance, ...], StateRef]:
+    """Return a recorded boundary in the shape of the final model.
+
+    Later transitions are applied, so that parameters added later have their recorded initial
+    values; without such transitions this is the checkpoint itself and needs no action.
+    """
+    later = range(boundary, len(log.stages))
+    if not any(log.stages[i].transition.added or log.stages[i].transition.removed for i in later):
+        return (), Recorded(boundary=boundary)
+    actions: list[Advance] = []
+    state: StateRef = Recorded(boundary=boundary)
+    for stage in later:
+        skip = Intervention(kind="skip", stage=log.stages[stage].name)
+        action = advance(
+            log_digest, stage, state, intervention=skip, fraction=1.0, replica=0, seed=0
+        )
+        actions.append(action)
+        state = Computed(key=key_of(action))
+    return tuple(actions), state

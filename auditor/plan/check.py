@@ -1,0 +1,135 @@
+"""Is this request answerable? Everything that can be refused before anything is stored."""
+
+from collections.abc import Mapping
+
+from auditor.effects import DIFFERENTIABLE, Probe
+from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
+from auditor.plan.check_intervention import check_intervention
+from auditor.plan.check_query import check_query
+from auditor.plan.request import AuditRequest, Intervention
+from auditor.plan.settings import AaScoreSettings, EstimatorSettings, resolve
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.log import StageLog
+
+MAX_EFFECTS = 100_000
+
+REQUIRED_LEVEL = {
+    "checkpoint_delta": 0,
+    "task_vector": 0,
+    "subsampled_replay": 2,
+    "retrain": 2,
+    "aa_score": 2,
+}
+"""Level of log that each estimator needs in this version."""
+
+ONLY_SKIP = frozenset({"checkpoint_delta", "task_vector"})
+"""Estimators that know nothing but the whole stage's update."""
+
+
+def interventions_of(request: AuditRequest, log: StageLog) -> tuple[Intervention, ...]:
+    """Return the interventions asked for; ``"stages"`` is a skip of every stage."""
+    if request.interventions == "stages":
+        return tuple(Intervention(kind="skip", stage=stage.name) for stage in log.stages)
+    return request.interventions
+
+
+def data_of(request: AuditRequest) -> tuple[str, ...]:
+    """Return the digests of all evaluation-set manifests a request names, once each."""
+    found: dict[str, None] = {}
+    for query in request.queries:
+        if isinstance(query, Probe):
+            found[query.treated] = None
+            found[query.control] = None
+        else:
+            found[query.data] = None
+    if request.interventions != "stages":
+        for intervention in request.interventions:
+            if intervention.reference is not None and intervention.reference.data is not None:
+                found[intervention.reference.data] = None
+    return tuple(found)
+
+
+def check_request(
+    request: AuditRequest, log: StageLog, evaluation_sets: Mapping[str, EvaluationSet]
+) -> None:
+    """Refuse a request that the log, the data or this version cannot answer.
+
+    Args:
+        request: What is asked.
+        log: A validated log.
+        evaluation_sets: Manifests by digest, one for each of :func:`data_of`.
+
+    Raises:
+        InputError: If the request contradicts itself, the log or the data.
+        PreconditionError: If the log's level is too low, naming what is missing.
+        UnsupportedError: If the combination is not treated by this version.
+        ResourceError: If it asks for more than :data:`MAX_EFFECTS` effects.
+    """
+    settings = resolve(request.estimator)
+    _check_level(settings.id, log)
+    interventions = interventions_of(request, log)
+    if len(interventions) * len(request.queries) > MAX_EFFECTS:
+        raise ResourceError(
+            "queries × interventions",
+            expected=f"at most {MAX_EFFECTS} effects",
+            found=len(interventions) * len(request.queries),
+            remedy="Split the audit.",
+        )
+    _require_unique("interventions", [intervention.label for intervention in interventions])
+    _require_unique("queries", [query.name for query in request.queries])
+    for index, intervention in enumerate(interventions):
+        where = f"interventions[{index}]"
+        check_intervention(intervention, where=where, log=log, evaluation_sets=evaluation_sets)
+        _check_combination(settings, intervention, where=where)
+    for index, query in enumerate(request.queries):
+        check_query(query, where=f"queries[{index}]", log=log, sets=evaluation_sets)
+        plain = query.of if isinstance(query, Probe) else query
+        if settings.id == "aa_score" and plain.kind not in DIFFERENTIABLE:
+            raise UnsupportedError(
+                f"queries[{index}].kind",
+                expected="a query with a gradient for aa_score",
+                found=plain.kind.value,
+                remedy="Ask for margin or probability, or use another estimator.",
+            )
+
+
+def _check_level(estimator: str, log: StageLog) -> None:
+    required = REQUIRED_LEVEL[estimator]
+    if log.level < required:
+        raise PreconditionError(
+            "log.level",
+            expected=f"level {required} for {estimator}: schedules, optimizer states at the "
+            "boundaries and every batch with its data",
+            found=f"level {log.level}",
+            remedy="Use checkpoint_delta or task_vector, or record the run with batches.",
+        )
+
+
+def _require_unique(where: str, names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(
+            where,
+            expected="every entry once",
+            found=repeated[0],
+            remedy="Remove the repetition or rename it.",
+        )
+
+
+def _check_combination(
+    settings: EstimatorSettings, intervention: Intervention, *, where: str
+) -> None:
+    if settings.id in ONLY_SKIP and (intervention.kind != "skip" or intervention.steps is not None):
+        raise UnsupportedError(
+            f"{where}.kind",
+            expected=f"a skip of a whole stage for {settings.id}",
+            found=intervention.label,
+            remedy="Use subsampled_replay or retrain for this intervention.",
+        )
+    if isinstance(settings, AaScoreSettings) and intervention.kind not in {"skip", "fade"}:
+        raise UnsupportedError(
+            f"{where}.kind",
+            expected="skip or fade for aa_score",
+            found=intervention.kind,
+            remedy="Use subsampled_replay or retrain for this intervention.",
+        )

@@ -1,0 +1,140 @@
+"""Is an intervention complete, and does it fit the log?"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from auditor.errors import InputError, UnsupportedError
+from auditor.plan.check_data import check_column, check_selection, set_named
+from auditor.plan.request import Intervention, Reference
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.log import Stage, StageLog
+
+
+def check_intervention(
+    intervention: Intervention,
+    *,
+    where: str,
+    log: StageLog,
+    evaluation_sets: Mapping[str, EvaluationSet],
+) -> None:
+    """Refuse an intervention that is incomplete or does not fit its stage."""
+    stage = _stage_named(intervention.stage, where=where, log=log)
+    _check_window(intervention, stage, where=where)
+    allowed = {
+        "skip": set(),
+        "fade": {"alpha"},
+        "replace": {"reference"},
+        "drop": {"where", "divisor"},
+        "change": {"hyperparameters"},
+    }[intervention.kind]
+    given = {
+        name
+        for name in ("where", "alpha", "reference", "divisor", "hyperparameters")
+        if getattr(intervention, name) is not None
+    }
+    if given - allowed:
+        name = sorted(given - allowed)[0]
+        raise InputError(
+            f"{where}.{name}",
+            expected=f"no {name} on a {intervention.kind}",
+            found=name,
+            remedy=f"Remove {name} or choose the intervention it belongs to.",
+        )
+    match intervention.kind:
+        case "skip":
+            pass
+        case "fade":
+            if intervention.alpha is None:
+                raise _missing(f"{where}.alpha", "a number from 0 to 1")
+        case "replace":
+            if intervention.reference is None:
+                raise _missing(f"{where}.reference", "the data the stage would have used instead")
+            _check_reference(
+                intervention.reference,
+                stage,
+                where=f"{where}.reference",
+                log=log,
+                evaluation_sets=evaluation_sets,
+            )
+        case "drop":
+            if intervention.where is None:
+                raise _missing(f"{where}.where", "which examples to drop, as column: values")
+            for name in stage.datasets:
+                check_selection(
+                    intervention.where, log.datasets[name], where=f"{where}.where", name=name
+                )
+        case "change":
+            raise UnsupportedError(
+                f"{where}.kind",
+                expected="skip, fade, replace or drop",
+                found="change",
+                remedy="Hyperparameter changes come with a later version; ask for fade or skip.",
+            )
+        case _:
+            assert_never(intervention.kind)
+
+
+def _missing(where: str, expected: str) -> InputError:
+    return InputError(where, expected=expected, found="nothing", remedy="Add the field.")
+
+
+def _stage_named(name: str, *, where: str, log: StageLog) -> Stage:
+    for stage in log.stages:
+        if stage.name == name:
+            return stage
+    raise InputError(
+        f"{where}.stage",
+        expected="one of the log's stages: " + ", ".join(s.name for s in log.stages),
+        found=name,
+        remedy="Correct the name; `stageaudit log inspect` lists the stages.",
+    )
+
+
+def _check_window(intervention: Intervention, stage: Stage, *, where: str) -> None:
+    window = intervention.steps
+    if window is None:
+        return
+    if not stage.first_step <= window.first_step < window.end_step <= stage.end_step:
+        raise InputError(
+            f"{where}.steps",
+            expected=f"a window that is not empty inside [{stage.first_step}, {stage.end_step})",
+            found=f"[{window.first_step}, {window.end_step})",
+            remedy="Steps are numbered over the whole run; see `stageaudit log inspect`.",
+        )
+
+
+def _check_reference(
+    reference: Reference,
+    stage: Stage,
+    *,
+    where: str,
+    log: StageLog,
+    evaluation_sets: Mapping[str, EvaluationSet],
+) -> None:
+    if (reference.dataset is None) == (reference.data is None):
+        raise InputError(
+            where,
+            expected="exactly one of `dataset` (of the log) and `data` (an evaluation set)",
+            found="both" if reference.dataset else "neither",
+            remedy="Name the reference once.",
+        )
+    if reference.dataset is not None:
+        if reference.dataset not in log.datasets:
+            raise InputError(
+                f"{where}.dataset",
+                expected="one of the log's datasets: " + ", ".join(sorted(log.datasets)),
+                found=reference.dataset,
+                remedy="Correct the name or push the reference as an evaluation set.",
+            )
+        dataset, name = log.datasets[reference.dataset], reference.dataset
+    else:
+        found = set_named(reference.data or "", where=f"{where}.data", sets=evaluation_sets)
+        dataset, name = found.dataset, found.name
+    bound = [*stage.bindings.inputs.values(), stage.bindings.target]
+    if stage.bindings.weight is not None:
+        bound.append(stage.bindings.weight)
+    for column in bound:
+        own = log.datasets[stage.datasets[0]].columns[column]
+        check_column(column, dataset, like=own, where=where, name=name)
+    if reference.where is not None:
+        check_selection(reference.where, dataset, where=f"{where}.where", name=name)

@@ -1,0 +1,34 @@
+"""Group keys: which ready actions may run as lanes of one batch."""
+
+from auditor.plan.actions import ActionSpec, Advance, Evaluate, key_of
+from auditor.plan.chains import is_whole_skip
+from auditor.stagelog.digest import Digest, digest_of
+
+
+def group_key(spec: ActionSpec) -> Digest:
+    """Return the digest that actions of one group share.
+
+    Advances of one stage at one fraction run as lanes whatever they intervene on: interventions
+    differ in data, weights and gates, which are per-lane values. A skipped stage executes no steps
+    and is kept apart so that it never waits for a batch of training. Evaluations of one query share
+    its data. Every other action is a group of its own.
+    """
+    match spec:
+        case Advance():
+            return digest_of({
+                "kind": spec.kind,
+                "code": spec.code,
+                "log": spec.log,
+                "stage": spec.stage,
+                "fraction": spec.fraction,
+                "executes_steps": not is_whole_skip(spec.intervention),
+            })
+        case Evaluate():
+            return digest_of({
+                "kind": spec.kind,
+                "code": spec.code,
+                "log": spec.log,
+                "query": spec.query.model_dump(mode="json", by_alias=True, exclude_none=True),
+            })
+        case _:
+            return Digest(key_of(spec))
