@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from auditor.stagelog.record import DigestField, Name, Record
+from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 
 class Better(StrEnum):
@@ -112,7 +112,7 @@ class SelfCheck(Record):
     """What was computed twice to see how far off the estimator is, in the query's unit."""
 
     kind: Literal["factual_replay", "exact"]
-    deviation: float
+    deviation: Figure
 
 
 class Effect(Record):
@@ -129,16 +129,16 @@ class Effect(Record):
     kind: Literal["skip", "fade", "replace", "drop", "change"]
     stage: Name
     estimand: Annotated[Estimand, Field(strict=False)] = Estimand.E1
-    value: float
-    low: float | None = None
-    high: float | None = None
+    value: Figure
+    low: Figure | None = None
+    high: Figure | None = None
     confidence: float | None = None
-    spread: float | None = None
-    sd_order: float | None = None
-    sd_rerun: float | None = None
+    spread: Figure | None = None
+    sd_order: Figure | None = None
+    sd_rerun: Figure | None = None
     self_check: SelfCheck | None = None
     verdict: Annotated[Verdict, Field(strict=False)]
-    baselines: dict[str, float] = Field(default_factory=dict)
+    baselines: dict[str, Figure] = Field(default_factory=dict)
     n: Annotated[int, Field(ge=1)]
     exact_by_construction: bool = False
     statement: str

@@ -20,6 +20,9 @@ The tree::
     ├── AuthenticationError
     ├── PermissionDeniedError
     ├── VerificationError           does not verify
+    │   ├── DocumentRefusedError    is not a bundle this version reads
+    │   ├── SignatureError          is not signed by a key the reader trusts
+    │   ├── SubjectError            is about other files than those at hand
     │   └── UndecidedError          could not be checked, which callers treat as *no*
     └── InternalError               a broken invariant: our bug
 
@@ -177,6 +180,24 @@ class VerificationError(AuditorError):
     """A document does not verify."""
 
     code = "VERIFICATION_FAILED"
+
+
+class DocumentRefusedError(VerificationError):
+    """A document is malformed, too large, or not of the type and form that is signed."""
+
+    code = "DOCUMENT_REFUSED"
+
+
+class SignatureError(VerificationError):
+    """A signature is wrong, or its key is unknown, revoked or used outside its validity."""
+
+    code = "SIGNATURE_INVALID"
+
+
+class SubjectError(VerificationError):
+    """The files at hand are not those a signed statement is about."""
+
+    code = "SUBJECT_MISMATCH"
 
 
 class UndecidedError(VerificationError):

@@ -13,7 +13,7 @@ from pydantic import Field
 from auditor.effects import Query
 from auditor.plan.request import Intervention
 from auditor.stagelog.digest import digest_of
-from auditor.stagelog.record import DigestField, Record
+from auditor.stagelog.record import DigestField, Figure, Record
 
 ActionKey = NewType("ActionKey", str)
 
@@ -188,9 +188,9 @@ class SegmentFinding(Record):
 
     stage: int
     checkpoints: int
-    deviation: float
-    tolerance: float
-    amplification: float
+    deviation: Figure
+    tolerance: Figure
+    amplification: Figure
     verdict: Literal["consistent", "inconsistent", "not resolvable"]
     worst: str
 

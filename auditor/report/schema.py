@@ -7,7 +7,7 @@ from pydantic import Field
 from auditor.effects import Effect
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
-from auditor.stagelog.record import DigestField, Name, Record
+from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 REPORT_SCHEMA = "stageaudit.report.v1"
 PREDICATE_TYPE = "https://stageaudit.dev/attestation/report/v1"
@@ -54,7 +54,7 @@ class QueryValue(Record):
     query: Name
     unit: str
     better: str
-    value: float
+    value: Figure
     n: int
 
 
@@ -70,7 +70,7 @@ class Cost(Record):
     """Gradient-examples relative to exact retraining of the same interventions."""
 
     gradient_examples: str  # a count, as text: may exceed 2^53
-    examples_relative: float | None = None
+    examples_relative: Figure | None = None
 
 
 class Software(Record):
@@ -111,7 +111,7 @@ class RunFacts(Record):
     id: str
     mode: Literal["service", "local"]
     operator: str | None = None
-    wall_seconds: float | None = None
+    wall_seconds: Figure | None = None
 
 
 class Examples(Record):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from auditor.stagelog.digest import DIGEST_PATTERN
 
@@ -25,6 +25,30 @@ DigestField = Annotated[str, Field(pattern=DIGEST_PATTERN)]
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A name given by a person: printable, not empty, at most 128 characters."""
+
+EXACT_LIMIT = 2**53
+"""From this magnitude on JSON readers may round a number, so figures are written as text."""
+
+
+def _figure_from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    number = float(value)
+    if abs(number) < EXACT_LIMIT or repr(number) != value:
+        raise ValueError("a figure is text only from 2^53 on, and then in its shortest form")
+    return number
+
+
+def _figure_to_json(value: float) -> float | str:
+    return repr(value) if abs(value) >= EXACT_LIMIT else value
+
+
+Figure = Annotated[
+    float,
+    BeforeValidator(_figure_from_json, json_schema_input_type=float | str),
+    PlainSerializer(_figure_to_json, return_type=float | str, when_used="json"),
+]
+"""A measured number; in JSON a string from 2^53 on (decisions, 23)."""
 
 Dimension = Annotated[int, Field(ge=0, le=2**40)]
 Shape = Annotated[tuple[Dimension, ...], Field(max_length=8)]
