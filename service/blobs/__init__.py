@@ -1,0 +1,1 @@
+"""Blobs of the service: the durable store and resumable uploads."""

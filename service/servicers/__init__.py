@@ -1,0 +1,1 @@
+"""One servicer a gRPC service: decode, call, encode."""
