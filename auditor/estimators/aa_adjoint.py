@@ -39,4 +39,4 @@ class AaAdjoint(Estimator):
         return Sample(effects=np.array([[part * derivative]]))
 
     def _sweep(self, question: Question) -> Sweep:
-        return Sweep(log=question.log_digest, query=question.query, curvature=self.curvature)
+        return Sweep(log=question.log_digest, query=question.bare_query, curvature=self.curvature)

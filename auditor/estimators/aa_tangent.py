@@ -42,6 +42,6 @@ class AaTangent(Estimator):
             log=question.log_digest, intervention=direction, curvature=self.curvature
         )
         project = Project(
-            log=question.log_digest, embedding=key_of(embedding), query=question.query
+            log=question.log_digest, embedding=key_of(embedding), query=question.bare_query
         )
         return embedding, project

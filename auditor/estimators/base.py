@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.effects import Query
+from auditor.effects import Better, Query
 from auditor.plan.actions import ActionSpec, Evaluate, Project, Recorded, StateRef, Sweep
 from auditor.plan.request import Intervention
 from auditor.stagelog.log import StageLog
@@ -30,9 +30,16 @@ class Question:
         names = [stage.name for stage in self.log.stages]
         return names.index(self.intervention.stage)
 
+    @property
+    def bare_query(self) -> Query:
+        """The query without what only its report needs, so that audits share its values."""
+        return self.query.model_copy(
+            update={"name": self.query.kind.value, "better": Better.LOWER, "reduction": "mean"}
+        )
+
     def evaluate(self, state: StateRef) -> Evaluate:
         """Return the action that evaluates the query at ``state``."""
-        return Evaluate(log=self.log_digest, state=state, query=self.query)
+        return Evaluate(log=self.log_digest, state=state, query=self.bare_query)
 
     @property
     def factual(self) -> Evaluate:

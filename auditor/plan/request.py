@@ -1,6 +1,6 @@
 """``stageaudit.audit.v1``: what an audit asks; its canonical bytes' digest is the spec."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from auditor.effects import Probe, Query, Where
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
 from auditor.stagelog.record import DigestField, Name, Record
 
-AUDIT_SCHEMA = "stageaudit.audit.v1"
+AUDIT_SCHEMA: Final = "stageaudit.audit.v1"
 
 
 class StepWindow(Record):

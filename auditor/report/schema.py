@@ -1,6 +1,6 @@
 """Report v1: the predicate of the signed statement (decisions, 22)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -9,7 +9,7 @@ from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
-REPORT_SCHEMA = "stageaudit.report.v1"
+REPORT_SCHEMA: Final = "stageaudit.report.v1"
 PREDICATE_TYPE = "https://stageaudit.dev/attestation/report/v1"
 
 

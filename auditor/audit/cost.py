@@ -1,0 +1,45 @@
+"""What actions cost in gradient-examples, from the log alone."""
+
+from collections.abc import Iterable
+
+from auditor.plan.actions import ActionSpec, Advance, CheckSegment, Embedding, Sweep
+from auditor.plan.chains import is_whole_skip, stage_index
+from auditor.stagelog.log import Stage, StageLog
+
+TANGENT_GRADIENTS = 3
+"""Gradients per step of a forward sweep: the step's own, and a Hessian-vector product of two."""
+
+ADJOINT_GRADIENTS = 3
+"""Gradients per step of a backward sweep: recomputation, the step's own, and a product."""
+
+
+def gradient_examples(specs: Iterable[ActionSpec], log: StageLog) -> int:
+    """Return how many example gradients the actions evaluate, an action counted once.
+
+    Batches are taken at the stage's largest size; evaluation sets are not counted.
+    """
+    return sum(_of(spec, log) for spec in specs)
+
+
+def _of(spec: ActionSpec, log: StageLog) -> int:
+    match spec:
+        case Advance() if not is_whole_skip(spec.intervention):
+            stage = log.stages[spec.stage]
+            return stage.steps * max(1, round(spec.fraction * _batch(stage)))
+        case CheckSegment():
+            return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
+        case Embedding():
+            first = stage_index(log, spec.intervention.stage)
+            return TANGENT_GRADIENTS * _examples(log.stages[first:])
+        case Sweep():
+            return ADJOINT_GRADIENTS * _examples(log.stages)
+        case _:
+            return 0
+
+
+def _batch(stage: Stage) -> int:
+    return stage.examples_per_step or 1
+
+
+def _examples(stages: tuple[Stage, ...]) -> int:
+    return sum(stage.steps * _batch(stage) for stage in stages)

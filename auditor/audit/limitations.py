@@ -1,0 +1,42 @@
+"""Which limitations a report carries."""
+
+from auditor.effects import Effect, Probe
+from auditor.plan.actions import SegmentFinding
+from auditor.plan.request import AuditRequest
+from auditor.report.schema import Limitation
+from auditor.report.wording import LIMITATIONS
+from auditor.stagelog.log import StageLog
+
+
+def limitations_of(
+    request: AuditRequest,
+    log: StageLog,
+    *,
+    findings: tuple[SegmentFinding, ...],
+    effects: tuple[Effect, ...],
+) -> tuple[Limitation, ...]:
+    """Return what the figures must be read with, the most serious first."""
+    kinds = {effect.kind for effect in effects}
+    generated = any(stage.generated_by for stage in log.stages) or any(
+        dataset.generated_by for dataset in log.datasets.values()
+    )
+    applies = {
+        "LOG_INCONSISTENT": any(finding.verdict == "inconsistent" for finding in findings),
+        "LOG_NOT_CHECKED": not findings,
+        "MODEL_NOT_BOUND": request.model is None,
+        "THIS_RUN_ONLY": True,
+        "NO_INTERVAL": any(effect.low is None for effect in effects),
+        "INTERVAL_NOT_VALIDATED": any(
+            effect.low is not None and not effect.exact_by_construction for effect in effects
+        ),
+        "DERIVATIVE": request.estimator.id == "aa_score",
+        "SKIP_MIXES_DATA_AND_TRAINING": "skip" in kinds,
+        "REFERENCE_DECLARED": "replace" in kinds,
+        "PROBE_LOCALISES": any(isinstance(query, Probe) for query in request.queries),
+        "NOT_ADDITIVE": len(effects) > 1,
+        "LATER_STAGES_AS_RECORDED": True,
+        "GENERATED_DATA": generated,
+        "COMPUTATION_NOT_INTENT": True,
+        "SELF_ATTESTED": True,
+    }
+    return tuple(LIMITATIONS[identifier] for identifier, true in applies.items() if true)

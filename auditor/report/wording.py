@@ -1,0 +1,165 @@
+"""The sentences a report uses; they say what was computed and nothing more."""
+
+from auditor.effects import Effect
+from auditor.plan.actions import SegmentFinding
+from auditor.plan.request import Intervention
+from auditor.report.schema import Limitation
+
+_SUPPOSITION = {
+    "skip": "the updates of {stage} not been executed",
+    "fade": "the updates of {stage} been scaled by {alpha:g}",
+    "replace": "{stage} used the reference data instead, at equal steps, schedule and optimizer",
+    "drop": "the selected examples of {stage} not been used",
+}
+
+
+def effect_statement(
+    intervention: Intervention,
+    *,
+    query: str,
+    unit: str,
+    value: float,
+    interval: tuple[float, float] | None,
+    confidence: float,
+) -> str:
+    """Return the sentence that states one effect."""
+    stage = f"stage {intervention.stage!r}"
+    if intervention.steps is not None:
+        window = intervention.steps
+        stage = f"steps {window.first_step} to {window.end_step - 1} of {stage}"
+    supposition = _SUPPOSITION[intervention.kind].format(stage=stage, alpha=intervention.alpha or 0)
+    direction = "lower" if value >= 0 else "higher"
+    if interval is None:
+        certainty = "no interval was computed"
+    else:
+        # The sentence speaks of the size of the change, so a negative effect swaps the ends.
+        low, high = interval if value >= 0 else (-interval[1], -interval[0])
+        certainty = f"{confidence:.0%} interval {low:.4g} to {high:.4g}"
+    return (
+        f"Had {supposition}, with all later data, order, hyperparameters and checkpoint choices "
+        f"as recorded, {query} would be {direction} by {abs(value):.4g} {unit} "
+        f"({certainty}; this recorded run). This is a statement about computation, not about "
+        "intent, negligence or legal responsibility."
+    )
+
+
+def consistency_statement(findings: tuple[SegmentFinding, ...]) -> str:
+    """Return what may be said about a log after replaying its segments."""
+    if not findings:
+        return "No segment of the log was replayed: its consistency was not checked."
+    wrong = [finding for finding in findings if finding.verdict == "inconsistent"]
+    if wrong:
+        worst = max(wrong, key=lambda finding: finding.deviation)
+        return (
+            f"INCONSISTENT: replaying stage {worst.stage} ends {worst.deviation:.2g} away from the "
+            f"recorded checkpoints (tolerance {worst.tolerance:.2g}, parameter {worst.worst}). "
+            "The log does not describe the training that made its checkpoints."
+        )
+    unresolved = [finding for finding in findings if finding.verdict == "not resolvable"]
+    resolved = [finding for finding in findings if finding.verdict == "consistent"]
+    parts = []
+    if resolved:
+        deviation = max(finding.deviation for finding in resolved)
+        tolerance = max(finding.tolerance for finding in resolved)
+        parts.append(
+            f"The {sum(finding.checkpoints for finding in resolved)} replayed segments reproduce "
+            f"the recorded checkpoints within {deviation:.2g} (relative to the largest "
+            f"parameter); changes whose effect is smaller than {tolerance:.2g}, training outside "
+            "the recorded steps and a forger who recomputes are not excluded."
+        )
+    if unresolved:
+        parts.append(
+            f"{len(unresolved)} stages amplify rounding too much to be checked; record "
+            "checkpoints every n steps."
+        )
+    return " ".join(parts)
+
+
+def disagreement_text(one: Effect, other: Effect) -> str:
+    """Return why two interventions on one stage may tell different stories."""
+    return (
+        f"{one.kind} says {one.value:+.3g}, {other.kind} says {other.value:+.3g} {one.unit}. "
+        "Skipping a stage removes its data and its amount of training together; replacing or "
+        "dropping data keeps the amount of training, so it answers what the data did."
+    )
+
+
+LIMITATIONS = {
+    limitation.id: limitation
+    for limitation in (
+        Limitation(
+            id="COMPUTATION_NOT_INTENT",
+            text="Effects are statements about computation, not about intent, negligence or "
+            "legal responsibility.",
+        ),
+        Limitation(
+            id="THIS_RUN_ONLY",
+            text="Effects are for this recorded run and order of later batches (E1). How they "
+            "would vary over batch orders (sd_order) and over reruns of the pipeline (sd_rerun) "
+            "was not measured; the latter can be many times larger than the intervals.",
+        ),
+        Limitation(
+            id="LATER_STAGES_AS_RECORDED",
+            text="Later data, order, hyperparameters and checkpoint choices are as recorded; what "
+            "people or pipelines would have done differently after the intervention is not "
+            "modelled.",
+        ),
+        Limitation(
+            id="GENERATED_DATA",
+            text="Some later data was generated by an earlier stage's model and is used as "
+            "recorded, so every figure is a controlled direct effect.",
+        ),
+        Limitation(
+            id="NOT_ADDITIVE",
+            text="Effects of several stages do not add up; no share or percentage can be formed "
+            "from them.",
+        ),
+        Limitation(
+            id="SKIP_MIXES_DATA_AND_TRAINING",
+            text="A skip mixes a stage's data with its amount of training. Which stage planted a "
+            "behaviour is answered by replace or drop.",
+        ),
+        Limitation(
+            id="REFERENCE_DECLARED",
+            text="Replace depends on the reference data, which the requester declared.",
+        ),
+        Limitation(
+            id="PROBE_LOCALISES",
+            text="A probe localises a cue that was supplied; it does not discover unknown ones.",
+        ),
+        Limitation(
+            id="INTERVAL_NOT_VALIDATED",
+            text="Intervals were calibrated on other runs; not validated for this one.",
+        ),
+        Limitation(
+            id="NO_INTERVAL",
+            text="The estimator has no error bar of its own: figures without an interval are not "
+            "resolved.",
+        ),
+        Limitation(
+            id="DERIVATIVE",
+            text="AA-Score is a derivative at the recorded training. For nonlinear training it can "
+            "differ from the effect of a whole stage in size and in sign.",
+        ),
+        Limitation(
+            id="MODEL_NOT_BOUND",
+            text="No model artifact was compared: the figures are about the log's final "
+            "checkpoint, not about a file that is deployed.",
+        ),
+        Limitation(
+            id="LOG_NOT_CHECKED",
+            text="The log's consistency was not checked by replay.",
+        ),
+        Limitation(
+            id="LOG_INCONSISTENT",
+            text="Replay does not reproduce the recorded checkpoints: the figures describe the "
+            "log, not the training that made the model.",
+        ),
+        Limitation(
+            id="SELF_ATTESTED",
+            text="The figures were computed and signed by one operator; nobody else reproduced "
+            "them.",
+        ),
+    )
+}
+"""Every limitation a report can carry, by id."""
