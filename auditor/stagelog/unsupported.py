@@ -1,0 +1,148 @@
+"""What the schema can say but this version does not compute: refused by name, with a way out."""
+
+from auditor.errors import UnsupportedError
+from auditor.stagelog.log import Loss, Stage, StageLog
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits", "mse")
+PRECISIONS = ("float32", "float64")
+
+
+def refuse_unsupported(log: StageLog) -> None:
+    """Refuse a log that no exact replay of this version can follow.
+
+    Args:
+        log: A log that :func:`auditor.stagelog.validate.validate` accepted.
+
+    Raises:
+        UnsupportedError: At the first thing that is not treated, by its path and name.
+    """
+    for index, stage in enumerate(log.stages):
+        where = f"stages[{index}]"
+        _refuse_optimizer(stage, where=where)
+        _refuse_loss(stage.loss, where=f"{where}.loss")
+        _refuse_arithmetic(stage, where=where)
+        _refuse_randomness(stage, where=f"{where}.stochastic")
+        _refuse_mixed_precision(log, stage, where=where)
+        if stage.parents is not None:
+            raise UnsupportedError(
+                f"{where}.parents",
+                expected="stages one after the other (no `parents`)",
+                found=stage.parents,
+                remedy="Record each branch as a log of its own.",
+            )
+
+
+def _refuse_optimizer(stage: Stage, *, where: str) -> None:
+    optimizer = stage.optimizer
+    if optimizer.kind not in OPTIMIZERS:
+        raise UnsupportedError(
+            f"{where}.optimizer.kind",
+            expected=" or ".join(OPTIMIZERS),
+            found=optimizer.kind,
+            remedy="Train this stage with torch.optim.SGD, Adam or AdamW.",
+        )
+    if optimizer.amsgrad:
+        raise UnsupportedError(
+            f"{where}.optimizer.amsgrad",
+            expected="false",
+            found=True,
+            remedy="Train with amsgrad=False: its running maximum has no derivative.",
+        )
+    if optimizer.maximize:
+        raise UnsupportedError(
+            f"{where}.optimizer.maximize",
+            expected="false",
+            found=True,
+            remedy="Minimise the negated loss instead.",
+        )
+
+
+def _refuse_loss(loss: Loss, *, where: str) -> None:
+    if loss.graph is not None:
+        raise UnsupportedError(
+            f"{where}.graph",
+            expected="a built-in loss",
+            found="an ONNX loss graph",
+            remedy=f"Use one of {', '.join(LOSSES)}.",
+        )
+    if loss.kind not in LOSSES:
+        raise UnsupportedError(
+            f"{where}.kind",
+            expected=" or ".join(LOSSES),
+            found=loss.kind,
+            remedy="Use a built-in loss on the outputs of the graph.",
+        )
+    if loss.over == "tokens":
+        raise UnsupportedError(
+            f"{where}.over",
+            expected="examples",
+            found="tokens",
+            remedy="Average over examples, or make every token an example.",
+        )
+    if loss.reference is not None:
+        raise UnsupportedError(
+            f"{where}.reference",
+            expected="no reference model",
+            found=loss.reference,
+            remedy="Store the reference's outputs as a column and use a built-in loss.",
+        )
+
+
+def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
+    if stage.clipping is not None:
+        raise UnsupportedError(
+            f"{where}.clipping",
+            expected="no gradient clipping",
+            found=f"{stage.clipping.kind} {stage.clipping.limit}",
+            remedy="Train without clipping, for instance with a lower learning rate or warm-up.",
+        )
+    if stage.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"{where}.precision",
+            expected=" or ".join(PRECISIONS),
+            found=stage.precision,
+            remedy="Train this stage in float32: mixed precision is not replayed exactly.",
+        )
+    if stage.loss_denominator == "recorded":
+        raise UnsupportedError(
+            f"{where}.loss_denominator",
+            expected="rows",
+            found="recorded",
+            remedy="Express the denominator by the weights of the batch rows.",
+        )
+    if stage.ema_decay is not None:
+        raise UnsupportedError(
+            f"{where}.ema_decay",
+            expected="no moving average of the parameters",
+            found=stage.ema_decay,
+            remedy="Audit the parameters that the optimizer updates.",
+        )
+
+
+def _refuse_randomness(stage: Stage, *, where: str) -> None:
+    if stage.stochastic.dropout != "none":
+        raise UnsupportedError(
+            f"{where}.dropout",
+            expected="none",
+            found=stage.stochastic.dropout,
+            remedy="Train this stage with dropout rates of 0: masks cannot be replayed.",
+        )
+    if stage.stochastic.augmentation == "not_recorded":
+        raise UnsupportedError(
+            f"{where}.augmentation",
+            expected="none or recorded",
+            found="not_recorded",
+            remedy="Capture what the model saw with stage.batch_tensors(...).",
+        )
+
+
+def _refuse_mixed_precision(log: StageLog, stage: Stage, *, where: str) -> None:
+    for name in sorted(stage.trainable):
+        if log.parameters[name].dtype != stage.precision:
+            raise UnsupportedError(
+                f'parameters["{name}"].dtype',
+                expected=f"{stage.precision}, the precision of {where}",
+                found=log.parameters[name].dtype,
+                remedy="Keep all trained parameters in the precision of the stage.",
+            )
