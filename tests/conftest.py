@@ -1,0 +1,57 @@
+"""What every test gets: one thread a process, derandomised hypothesis, no settings from outside."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Before torch is imported: tests share the cores, and sums must not depend on the thread count.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "project",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
+
+HOME = pytest.StashKey[Path]()
+FOLDERS = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the caller's settings; keys and caches of the tests go to a folder of their own."""
+    for name in [name for name in os.environ if name.startswith("STAGEAUDIT_")]:
+        del os.environ[name]
+    home = Path(tempfile.mkdtemp(prefix="stageaudit-tests-"))
+    config.stash[HOME] = home
+    for name in FOLDERS:
+        os.environ[name] = str(home / name.lower())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that folder."""
+    shutil.rmtree(config.stash[HOME], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip by name what this machine cannot run: ``gpu`` and ``tool("program")``."""
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu and not _has_cuda():
+        for item in gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    for item in items:
+        for marker in item.iter_markers("tool"):
+            for program in marker.args:
+                if shutil.which(program) is None:
+                    item.add_marker(pytest.mark.skip(reason=f"needs the program {program}"))
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
