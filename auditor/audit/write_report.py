@@ -151,7 +151,7 @@ def _effect(
     values: BlobValues,
 ) -> Effect:
     summary = summarise(sample, confidence=request.confidence)
-    baselines = (
+    baselines: dict[str, float] = (
         {
             name: float(_sample(row, BASELINES[name], values).effects.mean())
             for name in request.baselines

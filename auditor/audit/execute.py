@@ -1,0 +1,265 @@
+"""Execution: a group of ready actions -> result blobs. The only place where actions meet torch."""
+
+import platform
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TypeVar, assert_never, final
+
+import torch
+from torch import Tensor
+
+from auditor.audit.bind import bind_model
+from auditor.audit.cost import gradient_examples
+from auditor.audit.planning import data_of
+from auditor.audit.write_report import write_report
+from auditor.dynamics.adjoint import sweep
+from auditor.dynamics.consistency import check_segment
+from auditor.dynamics.displace import displaced_final_state
+from auditor.dynamics.evaluate import mean_query_gradient, project, query_values_at
+from auditor.dynamics.run import Run
+from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
+from auditor.dynamics.tangent import stage_embedding
+from auditor.dynamics.trajectory import Lane, advance
+from auditor.errors import InternalError
+from auditor.model.layout import ParameterLayout
+from auditor.model.tensors import read_tensors, write_tensors
+from auditor.plan.actions import (
+    ActionKey,
+    ActionSpec,
+    Advance,
+    BindModel,
+    CheckSegment,
+    Computed,
+    Displace,
+    Embedding,
+    Evaluate,
+    Project,
+    Recorded,
+    StateRef,
+    Sweep,
+    WriteReport,
+)
+from auditor.plan.request import AuditRequest
+from auditor.report.schema import Software
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.digest import Digest, canonical_bytes
+from auditor.stagelog.log import StageLog
+
+Spec = TypeVar("Spec")
+
+OnBlock = Callable[[int, int], None]
+"""Called with (done, total) at block boundaries; may raise to stop the group."""
+
+MAX_RUNS = 4
+"""Logs whose data and traced steps a worker keeps in memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionResult:
+    """The result blob of one action and what it cost in gradient-examples."""
+
+    digest: Digest
+    gradient_examples: int
+
+
+@final
+class Worker:
+    """Executes groups of actions on one device, keeping recently used logs loaded.
+
+    Args:
+        blobs: Where inputs are read and results written.
+        device: A torch device such as ``cpu`` or ``cuda:0``.
+    """
+
+    def __init__(self, blobs: BlobStore, *, device: str) -> None:
+        self._blobs = blobs
+        self._device = device
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def execute(
+        self,
+        specs: Sequence[ActionSpec],
+        *,
+        results: Mapping[ActionKey, Digest],
+        on_block: OnBlock,
+    ) -> list[ActionResult]:
+        """Execute actions that share one group key and return their results in order.
+
+        Args:
+            specs: At least one action; several only if :func:`auditor.plan.groups.group_key`
+                gives them the same key.
+            results: Results of all their dependencies.
+            on_block: Progress; raising stops the group and nothing is returned.
+
+        Returns:
+            One result an action; their blobs are stored durably.
+
+        Raises:
+            InternalError: If the actions cannot run as one group.
+        """
+        first = specs[0]
+        match first:
+            case Advance():
+                blobs = self._advance([_as(Advance, spec) for spec in specs], results, on_block)
+            case Evaluate():
+                blobs = self._evaluate([_as(Evaluate, spec) for spec in specs], results)
+            case _ if len(specs) > 1:
+                raise InternalError(
+                    "group",
+                    expected=f"a single {first.kind} action",
+                    found=len(specs),
+                    remedy="Report this as a bug.",
+                )
+            case _:
+                blobs = [self._execute_one(first, results, on_block)]
+        log = self._log_of(first)
+        return [
+            ActionResult(
+                digest=self._blobs.write(data), gradient_examples=gradient_examples([spec], log)
+            )
+            for spec, data in zip(specs, blobs, strict=True)
+        ]
+
+    def _execute_one(
+        self, spec: ActionSpec, results: Mapping[ActionKey, Digest], on_block: OnBlock
+    ) -> bytes:
+        match spec:
+            case CheckSegment():
+                finding = check_segment(self._run(spec.log), spec.stage, on_block=on_block)
+                return canonical_bytes(finding)
+            case BindModel():
+                log = self._run(spec.log).log
+                return canonical_bytes(bind_model(log, Digest(spec.model), blobs=self._blobs))
+            case Displace():
+                run = self._run(spec.log)
+                state = displaced_final_state(run, spec.stage)
+                return _state_blob(state, run.layout(len(run.log.stages) - 1))
+            case Embedding():
+                run = self._run(spec.log)
+                state = stage_embedding(
+                    run, spec.intervention, curvature=spec.curvature, on_block=on_block
+                )
+                return _state_blob(state, run.layout(len(run.log.stages) - 1))
+            case Project():
+                run = self._run(spec.log)
+                embedding = Computed(key=spec.embedding)
+                direction = self._state(run, embedding, before=len(run.log.stages), results=results)
+                return _values_blob(*project(run, spec.query, direction))
+            case Sweep():
+                run = self._run(spec.log)
+                gradient = mean_query_gradient(run, spec.query)
+                steps = sweep(run, gradient, curvature=spec.curvature, on_block=on_block)
+                return write_tensors({"steps": steps.double().cpu()})
+            case WriteReport():
+                return self._report(spec, results)
+            case Advance() | Evaluate():
+                raise InternalError(
+                    "group", expected="a grouped action", found=spec.kind, remedy="Report this."
+                )
+            case _:
+                assert_never(spec)
+
+    def _advance(
+        self, specs: list[Advance], results: Mapping[ActionKey, Digest], on_block: OnBlock
+    ) -> list[bytes]:
+        run, stage = self._run(specs[0].log), specs[0].stage
+        lanes = [
+            Lane(
+                intervention=spec.intervention,
+                fraction=spec.fraction,
+                seed=spec.seed,
+                replica=spec.replica,
+            )
+            for spec in specs
+        ]
+        states = [self._state(run, spec.start, before=stage, results=results) for spec in specs]
+        advanced = advance(run, stage, states, lanes=lanes, on_block=on_block)
+        return [_state_blob(state, run.layout(stage)) for state in advanced.states]
+
+    def _evaluate(self, specs: list[Evaluate], results: Mapping[ActionKey, Digest]) -> list[bytes]:
+        run = self._run(specs[0].log)
+        states = [
+            self._state(run, spec.state, before=len(run.log.stages), results=results)
+            for spec in specs
+        ]
+        values, ids = query_values_at(run, states, specs[0].query)
+        return [_values_blob(value, ids) for value in values]
+
+    def _state(
+        self, run: Run, ref: StateRef, *, before: int, results: Mapping[ActionKey, Digest]
+    ) -> TrainingState:
+        """Return the state at boundary ``before``: a checkpoint, or an earlier action's result."""
+        match ref:
+            case Recorded(boundary=boundary):
+                return run.boundary(boundary)
+            case Computed(key=key):
+                tensors = read_tensors(
+                    self._blobs.read(results[ActionKey(key)]), where=f"actions[{key[:12]}]"
+                )
+                return state_from_tensors(_to(tensors, self._device), run.boundary_layout(before))
+            case _:
+                assert_never(ref)
+
+    def _report(self, spec: WriteReport, results: Mapping[ActionKey, Digest]) -> bytes:
+        request = AuditRequest.model_validate_json(bytes(self._blobs.read(Digest(spec.request))))
+        sets = {
+            digest: EvaluationSet.model_validate_json(bytes(self._blobs.read(Digest(digest))))
+            for digest in data_of(request)
+        }
+        report = write_report(
+            request,
+            self._run(request.log).log,
+            evaluation_sets=sets,
+            blobs=self._blobs,
+            results=results,
+            software=Software(
+                stageaudit=version("stageaudit"),
+                torch=torch.__version__,
+                python=platform.python_version(),
+                device=self._device,
+            ),
+        )
+        return canonical_bytes(report)
+
+    def _log_of(self, spec: ActionSpec) -> StageLog:
+        if isinstance(spec, WriteReport):
+            data = self._blobs.read(Digest(spec.request))
+            return self._run(AuditRequest.model_validate_json(bytes(data)).log).log
+        return self._run(spec.log).log
+
+    def _run(self, log_digest: str) -> Run:
+        """Return the loaded log, forgetting the one used longest ago when there are too many."""
+        if log_digest not in self._runs:
+            digest = Digest(log_digest)
+            log = StageLog.model_validate_json(bytes(self._blobs.read(digest)))
+            self._runs[log_digest] = Run(log, digest, self._blobs, device=self._device)
+            if len(self._runs) > MAX_RUNS:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(log_digest)
+        return self._runs[log_digest]
+
+
+def _as(kind: type[Spec], spec: object) -> Spec:
+    if not isinstance(spec, kind):
+        raise InternalError(
+            "group",
+            expected=f"only {kind.__name__} actions",
+            found=type(spec).__name__,
+            remedy="Report this as a bug.",
+        )
+    return spec
+
+
+def _to(tensors: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _state_blob(state: TrainingState, layout: ParameterLayout) -> bytes:
+    return write_tensors(state_tensors(state, layout))
+
+
+def _values_blob(values: Tensor, ids: Tensor) -> bytes:
+    return write_tensors({"values": values.double().cpu(), "id": ids.to(torch.int64).cpu()})

@@ -1,0 +1,143 @@
+"""An audit in one process: the same plan and the same actions as the service, without a database.
+
+Results are remembered by a :class:`ResultIndex`, so that a second audit of the same log costs
+forward passes only.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from auditor.audit.execute import OnBlock, Worker
+from auditor.audit.planning import check_request, data_of, plan_round
+from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
+from auditor.plan.groups import group_key
+from auditor.plan.request import AuditRequest
+from auditor.report.schema import Report
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.digest import Digest, canonical_bytes
+from auditor.stagelog.evaluation import parse_evaluation_set
+from auditor.stagelog.log import StageLog
+from auditor.stagelog.validate import parse_manifest, refuse_unsupported, validate
+
+DEFAULT_MAX_LANES = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalProgress:
+    """How far a local audit is: finished actions, and steps of the group that runs."""
+
+    actions_done: int
+    actions_total: int
+    kind: str
+    steps_done: int
+    steps_total: int
+
+
+class ResultIndex(Protocol):
+    """Which actions are finished, across audits."""
+
+    def get(self, key: ActionKey) -> Digest | None:
+        """Return the result of a finished action, or None."""
+
+    def put(self, key: ActionKey, digest: Digest) -> None:
+        """Remember the result of an action."""
+
+
+def prepare(request: AuditRequest, blobs: BlobStore) -> StageLog:
+    """Return the log of a request after checking both.
+
+    Raises:
+        AuditorError: If the log or the request is not answerable; see
+            :func:`auditor.plan.check.check_request`.
+    """
+    log = parse_manifest(blobs.read(Digest(request.log)))
+    validate(log)
+    refuse_unsupported(log)
+    sets: dict[str, EvaluationSet] = {
+        digest: parse_evaluation_set(blobs.read(Digest(digest)))
+        for digest in data_of(request)
+        if blobs.has(Digest(digest))
+    }
+    check_request(request, log, sets)
+    return log
+
+
+def run_audit(
+    request: AuditRequest,
+    *,
+    blobs: BlobStore,
+    index: ResultIndex,
+    device: str,
+    max_lanes: int = DEFAULT_MAX_LANES,
+    on_progress: Callable[[LocalProgress], None] = lambda _: None,
+) -> Report:
+    """Plan and execute an audit and return its report without the ``run`` part.
+
+    Args:
+        request: What is asked.
+        blobs: Holds the log and all data; receives every result.
+        index: Finished actions of earlier audits; receives those of this one.
+        device: A torch device such as ``cpu`` or ``cuda:0``.
+        max_lanes: How many actions run as one batch at most.
+        on_progress: Called at block boundaries; raising stops the audit.
+
+    Returns:
+        The report.
+
+    Raises:
+        AuditorError: If the request is not answerable or an action fails.
+    """
+    log = prepare(request, blobs)
+    blobs.write(canonical_bytes(request))
+    worker = Worker(blobs, device=device)
+    results: dict[ActionKey, Digest] = {}
+    while True:
+        planned = plan_round(request, log, results)
+        known = {key_of(spec): spec for spec in planned.actions}
+        for key in known:
+            stored = index.get(key)
+            if stored is not None and blobs.has(stored):
+                results[key] = stored
+        waiting = {key: spec for key, spec in known.items() if key not in results}
+        if not waiting:
+            return Report.model_validate_json(bytes(blobs.read(results[planned.report])))
+        while waiting:
+            group = _next_group(waiting.values(), results, max_lanes=max_lanes)
+            on_block = _reporter(
+                on_progress, kind=group[0].kind, done=len(known) - len(waiting), total=len(known)
+            )
+            on_block(0, 1)
+            finished = worker.execute(group, results=results, on_block=on_block)
+            for spec, result in zip(group, finished, strict=True):
+                key = key_of(spec)
+                results[key] = result.digest
+                index.put(key, result.digest)
+                del waiting[key]
+
+
+def _reporter(
+    on_progress: Callable[[LocalProgress], None], *, kind: str, done: int, total: int
+) -> OnBlock:
+    def on_block(steps: int, of: int) -> None:
+        on_progress(
+            LocalProgress(
+                actions_done=done,
+                actions_total=total,
+                kind=kind,
+                steps_done=steps,
+                steps_total=of,
+            )
+        )
+
+    return on_block
+
+
+def _next_group(
+    waiting: Iterable[ActionSpec], results: dict[ActionKey, Digest], *, max_lanes: int
+) -> list[ActionSpec]:
+    """Return the first ready action and the ready actions that can run with it."""
+    ready = [spec for spec in waiting if all(key in results for key in dependencies(spec))]
+    head = group_key(ready[0])
+    return [spec for spec in ready if group_key(spec) == head][:max_lanes]
