@@ -179,8 +179,8 @@ def _unchecked(bundle: Bundle) -> str:
     others = len(bundle.dsse_envelope.signatures) - 1
     timestamps = bundle.verification_material.timestamps
     tokens = 0 if timestamps is None else len(timestamps.rfc3161_timestamps)
-    notes = [f"{others} other signature(s)"] * bool(others)
-    notes += [f"{tokens} time-stamp token(s)"] * bool(tokens)
+    counted = ((others, "other signature(s)"), (tokens, "time-stamp token(s)"))
+    notes = [f"{count} {what}" for count, what in counted if count]
     return f"; not checked: {', '.join(notes)}" if notes else ""
 
 

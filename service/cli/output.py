@@ -25,6 +25,7 @@ from auditor.errors import (
     AuditorError,
     InternalError,
     NumericalError,
+    SubjectError,
     UnavailableError,
     VerificationError,
 )
@@ -76,8 +77,10 @@ def emit(value: BaseModel | Mapping[str, Any], *, as_json: bool, human: Callable
 def exit_code(error: AuditorError) -> ExitCode:
     """Return the exit code that tells a script what kind of error this was."""
     match error:
+        case SubjectError():
+            return ExitCode.SUBJECT
         case VerificationError():
-            return ExitCode(getattr(error, "exit_code", ExitCode.SIGNATURE))
+            return ExitCode.SIGNATURE
         case UnavailableError():
             return ExitCode.UNREACHABLE
         case NumericalError() | InternalError():
