@@ -85,7 +85,7 @@ def build(names: Iterable[str]) -> typer.Typer:
 def wanted(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the commands to load: the one asked for, or all for help and for typing errors."""
     first = next((argument for argument in arguments if not argument.startswith("-")), None)
-    return (first,) if first in COMMANDS else tuple(COMMANDS)
+    return (first,) if first is not None and first in COMMANDS else tuple(COMMANDS)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,96 @@
+"""``stageaudit estimators``: what can be asked for, what it needs, what it costs."""
+
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+
+from service.cli.output import JsonOption, console, emit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimatorRow:
+    """One line of the table, without loading the estimator."""
+
+    id: str
+    answers: str
+    level: int
+    cost: str
+    interventions: str
+    interval: str
+
+
+ESTIMATORS: tuple[EstimatorRow, ...] = (
+    EstimatorRow(
+        id="default",
+        answers="what this version recommends: subsampled_replay with half batches, 8 replicas",
+        level=2,
+        cost="4 × retraining's examples, in one batch of lanes",
+        interventions="skip, fade, replace, drop",
+        interval="yes",
+    ),
+    EstimatorRow(
+        id="subsampled_replay",
+        answers="the counterfactual run with the real optimizer on part of every batch, K times",
+        level=2,
+        cost="K b/B × retraining's examples",
+        interventions="skip, fade, replace, drop",
+        interval="yes",
+    ),
+    EstimatorRow(
+        id="retrain",
+        answers="the counterfactual executed exactly on every recorded batch: the ground truth",
+        level=2,
+        cost="every later step, once for each intervention",
+        interventions="skip, fade, replace, drop",
+        interval="exact",
+    ),
+    EstimatorRow(
+        id="aa_score",
+        answers="the derivative of the query by the stage's updates (tangent or adjoint)",
+        level=2,
+        cost="about 3 gradients a later step; tangent once a stage, adjoint once a query",
+        interventions="skip, fade",
+        interval="no",
+    ),
+    EstimatorRow(
+        id="checkpoint_delta",
+        answers="the query after the stage minus before it: what people look at today",
+        level=0,
+        cost="forward passes",
+        interventions="skip",
+        interval="no",
+    ),
+    EstimatorRow(
+        id="task_vector",
+        answers="the query without the stage's parameter change (task arithmetic)",
+        level=0,
+        cost="forward passes",
+        interventions="skip",
+        interval="no",
+    ),
+)
+"""Every public estimator."""
+
+
+def estimators(*, as_json: JsonOption = False) -> None:
+    """List the estimators: what they answer, the log level they need, what they cost.
+
+    Use one with `stageaudit audit ... --estimator ID`. `stageaudit log inspect DIR` shows the
+    level of a log. `checkpoint_delta` and `task_vector` stand beside every effect anyway.
+    """
+    emit(
+        {"estimators": [asdict(row) for row in ESTIMATORS]},
+        as_json=as_json,
+        human=lambda: console.print(_table()),
+    )
+
+
+def _table() -> Table:
+    table = Table(title="Estimators", title_justify="left")
+    for heading in ("id", "answers", "log level", "cost", "interventions", "interval"):
+        table.add_column(heading, overflow="fold")
+    for row in ESTIMATORS:
+        table.add_row(
+            row.id, row.answers, str(row.level), row.cost, row.interventions, row.interval
+        )
+    return table

@@ -1,0 +1,138 @@
+"""A report for people: effects with intervals, what disagrees, what the figures do not say."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from auditor.effects import Better, Effect, Verdict
+from auditor.report.schema import QueryValue, Report
+
+
+def print_report(report: Report, *, console: Console) -> None:
+    """Print a report; its own words are kept wherever it has some."""
+    _print_head(report, console)
+    for query in report.queries:
+        rows = [effect for effect in report.effects if effect.query == query.query]
+        console.print()
+        console.print(effects_table(query, rows))
+    _print_notes(report, console)
+
+
+def effects_table(query: QueryValue, effects: Sequence[Effect]) -> Table:
+    """Return the effects of all interventions on one query."""
+    direction = "lower is better" if query.better == Better.LOWER else "higher is better"
+    table = Table(
+        title=f"{escape(query.query)} = {query.value:.4g} {query.unit} on {query.n} examples "
+        f"({direction})",
+        title_justify="left",
+    )
+    table.add_column("intervention", overflow="fold")
+    table.add_column("effect", justify="right", no_wrap=True)
+    table.add_column(interval_heading(effects), justify="right", no_wrap=True)
+    table.add_column("verdict")
+    table.add_column("spread", justify="right", no_wrap=True)
+    table.add_column("self-check", justify="right", no_wrap=True)
+    baselines = sorted({name for effect in effects for name in effect.baselines})
+    for name in baselines:
+        table.add_column(name, justify="right", overflow="fold")
+    for effect in effects:
+        table.add_row(
+            escape(effect.intervention),
+            f"{effect.value:+.4f}",
+            interval(effect),
+            verdict(effect),
+            figure(effect.spread),
+            figure(None if effect.self_check is None else effect.self_check.deviation),
+            *(signed(effect.baselines.get(name)) for name in baselines),
+        )
+    return table
+
+
+def interval_heading(effects: Sequence[Effect]) -> str:
+    """Return the heading of the interval column, with the confidence if rows have one."""
+    confidence = next((e.confidence for e in effects if e.confidence is not None), None)
+    return "interval" if confidence is None else f"{confidence:.0%} interval"
+
+
+def interval(effect: Effect) -> str:
+    """Return an effect's interval as text."""
+    if effect.low is None or effect.high is None:
+        return "–"
+    if effect.exact_by_construction:
+        return "exact"
+    return f"{effect.low:+.4f} to {effect.high:+.4f}"
+
+
+def verdict(effect: Effect) -> str:
+    """Return the verdict and, where there is an effect, whether it helped the model."""
+    if effect.verdict is not Verdict.EFFECT:
+        return str(effect.verdict)
+    raised_is_worse = effect.better is Better.LOWER
+    worse = (effect.value > 0) == raised_is_worse
+    return "effect: made it worse" if worse else "effect: made it better"
+
+
+def figure(value: float | None) -> str:
+    """Return a size as text; what was not computed is a dash, never a zero."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference as text with its sign."""
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _print_head(report: Report, console: Console) -> None:
+    log = report.log
+    stages = ", ".join(log.stages)
+    console.print(
+        f"Run {log.name}: {len(log.stages)} stages ({stages}), log level {log.level}",
+        style="bold",
+        markup=False,
+    )
+    console.print(f"log        {log.digest}", markup=False)
+    bound = "bound to the log" if report.model.bound else "not bound to a file"
+    console.print(
+        f"model      {report.model.digest} ({report.model.source}, {bound})", markup=False
+    )
+    console.print(f"estimator  {settings_text(report)}", markup=False)
+    console.print(f"log check  {log.consistency_statement}", markup=False)
+
+
+def settings_text(report: Report) -> str:
+    """Return the estimator with its settings on one line."""
+    settings = report.estimator.settings.model_dump(exclude={"id"})
+    inside = ", ".join(f"{name} {value}" for name, value in settings.items())
+    text = report.estimator.id if not inside else f"{report.estimator.id} ({inside})"
+    resolved = report.estimator.resolved_from
+    return text if resolved == report.estimator.id else f"{text}, from {resolved}"
+
+
+def _print_notes(report: Report, console: Console) -> None:
+    console.print()
+    console.print(
+        "Effect = with the stage minus without it: positive means that the stage raised the query.",
+        style="dim",
+    )
+    if report.disagreements:
+        console.print()
+        console.print("Where interventions disagree", style="bold")
+        for found in report.disagreements:
+            console.print(f"- {found.query}, stage {found.stage}: {found.text}", markup=False)
+    if report.not_computed:
+        console.print()
+        console.print("Not computed", style="bold")
+        for absent in report.not_computed:
+            console.print(f"- {absent.what}: {absent.why}", markup=False)
+    console.print()
+    console.print("Limitations", style="bold")
+    for limitation in report.limitations:
+        console.print(f"- {limitation.text}", markup=False)
+    relative = report.cost.examples_relative
+    cost = f"{report.cost.gradient_examples} gradient-examples"
+    if relative is not None:
+        cost += f", {relative:.2f} × exact retraining of the same interventions"
+    console.print()
+    console.print(f"Cost: {cost}", style="dim", markup=False)

@@ -1,0 +1,237 @@
+"""An audit request as people write it: YAML with paths, turned into blobs and digests.
+
+A path is relative to the request file. ``log`` is a log folder, ``model`` a model file; ``data``,
+``treated``, ``control`` and ``reference.data`` are evaluation-set folders or ``.npz`` files. A
+SHA-256 digest stands wherever a path does. Short forms: ``estimator: retrain``,
+``interventions: stages``, ``where: {source: vendor-b}``; a probe's ``of`` takes ``data`` and
+``better`` from the probe.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from auditor.effects import Probe, Query
+from auditor.errors import InputError
+from auditor.plan.request import AuditRequest, Intervention
+from auditor.stagelog.digest import DIGEST_PATTERN, Digest
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+Plain = dict[str, Any]
+
+REQUEST_LIMIT_BYTES = 2**20
+GUIDE = "docs/howto/audit.md lists the fields."
+
+
+class Places(Protocol):
+    """Where the data named by a request is put: the local cache or a service."""
+
+    def log(self, folder: Path) -> Digest:
+        """Make a log available and return its identity."""
+
+    def evaluation_set(self, path: Path) -> Digest:
+        """Make an evaluation set (folder or .npz) available and return its identity."""
+
+    def model(self, path: Path) -> Digest:
+        """Make a model file available and return its digest."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without code, and without keys given twice, of which YAML keeps the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Plain:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", node.start_mark
+            )
+    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_document(path: Path) -> Plain:
+    """Return the content of a request file.
+
+    Raises:
+        InputError: If it cannot be read, is too large, or is no YAML mapping.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            str(path),
+            expected="a readable request file",
+            found=error.strerror,
+            remedy="Pass a YAML file. " + GUIDE,
+        ) from error
+    if len(data) > REQUEST_LIMIT_BYTES:
+        raise InputError(
+            str(path),
+            expected=f"at most {REQUEST_LIMIT_BYTES} bytes",
+            found=f"{len(data)} bytes",
+            remedy="Put data into evaluation sets, not into the request.",
+        )
+    try:
+        document = yaml.load(data, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise InputError(
+            str(path), expected="YAML", found=" ".join(str(error).split()), remedy=GUIDE
+        ) from error
+    if not isinstance(document, dict):
+        raise InputError(
+            str(path),
+            expected="a mapping of fields",
+            found=type(document).__name__,
+            remedy=GUIDE,
+        )
+    return document
+
+
+def resolve_request(document: Mapping[str, Any], *, base: Path, places: Places) -> AuditRequest:
+    """Return the request that a document describes, its data put into ``places``.
+
+    Args:
+        document: The fields, with paths.
+        base: What relative paths start from.
+        places: Receives logs, evaluation sets and models.
+
+    Returns:
+        A request of digests only.
+
+    Raises:
+        InputError: If a field is unknown, missing or wrong, or a path does not exist.
+    """
+    plain: Plain = dict(document)
+    paths = _Paths(base=base, places=places)
+    if "log" in plain:
+        plain["log"] = paths.log(plain["log"])
+    if "model" in plain:
+        plain["model"] = paths.model(plain["model"])
+    if isinstance(plain.get("estimator"), str):
+        plain["estimator"] = {"id": plain["estimator"]}
+    if isinstance(plain.get("queries"), list):
+        plain["queries"] = [
+            _query(item, where=f"queries[{index}]", paths=paths)
+            for index, item in enumerate(plain["queries"])
+        ]
+    if isinstance(plain.get("interventions"), list):
+        plain["interventions"] = [
+            _intervention(item, where=f"interventions[{index}]", paths=paths)
+            for index, item in enumerate(plain["interventions"])
+        ]
+    return _parse(AuditRequest, plain, where="request")
+
+
+class _Paths:
+    """Turns what stands in a document into digests; digests stay as they are."""
+
+    def __init__(self, *, base: Path, places: Places) -> None:
+        self._base = base
+        self._places = places
+
+    def log(self, value: object) -> str:
+        return self._digest(value, where="log", put=self._places.log)
+
+    def model(self, value: object) -> str:
+        return self._digest(value, where="model", put=self._places.model)
+
+    def data(self, value: object, *, where: str) -> str:
+        return self._digest(value, where=where, put=self._places.evaluation_set)
+
+    def _digest(self, value: object, *, where: str, put: Callable[[Path], Digest]) -> str:
+        if not isinstance(value, str):
+            raise InputError(
+                where, expected="a path or a SHA-256 digest", found=value, remedy=GUIDE
+            )
+        if re.fullmatch(DIGEST_PATTERN, value):
+            return value
+        path = (self._base / Path(value).expanduser()).resolve()
+        if not path.exists():
+            raise InputError(
+                where,
+                expected="a digest or a path that exists",
+                found=value,
+                remedy=f"Paths are relative to {self._base}.",
+            )
+        return str(put(path))
+
+
+def _query(item: object, *, where: str, paths: _Paths) -> Plain:
+    plain = _require_mapping(item, where=where)
+    if "of" not in plain:
+        plain["data"] = paths.data(plain.get("data"), where=f"{where}.data")
+        _parse(Query, plain, where=where)
+        return plain
+    for side in ("treated", "control"):
+        plain[side] = paths.data(plain.get(side), where=f"{where}.{side}")
+    of = _require_mapping(plain["of"], where=f"{where}.of")
+    of.setdefault("name", plain.get("name"))
+    of.setdefault("better", plain.get("better"))
+    of["data"] = (
+        paths.data(of["data"], where=f"{where}.of.data") if "data" in of else plain["treated"]
+    )
+    plain["of"] = of
+    _parse(Probe, plain, where=where)
+    return plain
+
+
+def _intervention(item: object, *, where: str, paths: _Paths) -> Plain:
+    plain = _require_mapping(item, where=where)
+    if "where" in plain:
+        plain["where"] = _selection(plain["where"], where=f"{where}.where")
+    if isinstance(plain.get("steps"), list) and len(plain["steps"]) == 2:
+        plain["steps"] = {"first_step": plain["steps"][0], "end_step": plain["steps"][1]}
+    if "reference" in plain:
+        reference = _require_mapping(plain["reference"], where=f"{where}.reference")
+        if "data" in reference:
+            reference["data"] = paths.data(reference["data"], where=f"{where}.reference.data")
+        if "where" in reference:
+            reference["where"] = _selection(reference["where"], where=f"{where}.reference.where")
+        plain["reference"] = reference
+    _parse(Intervention, plain, where=where)
+    return plain
+
+
+def _selection(value: object, *, where: str) -> Plain:
+    """Return ``{columns: {column: [values]}}`` from that or from ``{column: value or values}``."""
+    plain = _require_mapping(value, where=where)
+    columns = plain["columns"] if set(plain) == {"columns"} else plain
+    columns = _require_mapping(columns, where=where)
+    return {
+        "columns": {
+            name: found if isinstance(found, list) else [found] for name, found in columns.items()
+        }
+    }
+
+
+def _require_mapping(value: object, *, where: str) -> Plain:
+    if not isinstance(value, dict):
+        raise InputError(where, expected="a mapping of fields", found=value, remedy=GUIDE)
+    return dict(value)
+
+
+def _parse(model: type[RecordT], plain: Mapping[str, Any], *, where: str) -> RecordT:
+    try:
+        # Through JSON, where lists may stand for tuples although the records are strict.
+        return model.model_validate_json(json.dumps(plain))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise InputError(
+                where, expected="text, numbers, lists and mappings", found=error, remedy=GUIDE
+            ) from error
+        first = error.errors(include_url=False)[0]
+        raise InputError(
+            ".".join([where, *map(str, first["loc"])]),
+            expected=first["msg"],
+            found=first.get("input"),
+            remedy=GUIDE,
+        ) from error

@@ -1,0 +1,1 @@
+"""The story that ``stageaudit demo`` tells: data, training, exact truth, comparison."""
