@@ -1,0 +1,298 @@
+"""Values and protocols of audits and actions: what the scheduler asks of the records."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
+from service.failures import Failure
+from service.records.base import RequestKey
+from service.scheduler.states import ActionState, AuditState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAction:
+    """An action as the planner describes it."""
+
+    key: ActionKey
+    kind: str
+    group_key: Digest
+    spec: str  #: canonical JSON
+    needs: tuple[ActionKey, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAudit:
+    """An audit about to be stored with its first round of actions."""
+
+    id: str  #: ULID
+    tenant: str
+    request_digest: Digest
+    log_digest: Digest
+    report_key: ActionKey
+    priority: int
+    deadline: float
+    operator: str | None
+    request: RequestKey | None
+    max_live_audits: int
+    actions: tuple[NewAction, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Actions of an audit by state."""
+
+    actions: int
+    cached: int  #: were done when the audit asked for them
+    done: int  #: the cached ones included
+    running: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditRow:
+    """A stored audit; times are seconds since 1970."""
+
+    id: str
+    tenant: str
+    request_digest: Digest
+    log_digest: Digest
+    report_key: ActionKey
+    priority: int
+    state: AuditState
+    round: int
+    deadline: float
+    operator: str | None
+    error: Failure | None
+    report_digest: Digest | None
+    created: float
+    started: float | None
+    finished: float | None
+    updated: float
+    progress: Progress
+    compute_seconds: float  #: of its actions that were not cached
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionRow:
+    """A stored action of an audit."""
+
+    key: ActionKey
+    kind: str
+    state: ActionState
+    cached: bool
+    result: Digest | None
+    spec: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRow:
+    """One line of an audit's history; ``sequence`` counts from 1."""
+
+    sequence: int
+    created: float
+    kind: str
+    state: AuditState
+    progress: Progress
+    action_key: str
+    action_kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to write one action's result: void once the fence has moved on."""
+
+    action: int
+    fence: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeasedAction:
+    """An action handed out, with what decides about its next attempt."""
+
+    lease: Lease
+    key: ActionKey
+    kind: str
+    spec: str
+    attempt: int  #: this one included
+    returned: int
+    deaths: int
+    priority: int
+    waited_seconds: float
+    audits: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeasedGroup:
+    """Actions of one group key, leased in one transaction."""
+
+    actions: tuple[LeasedAction, ...]
+    results: Mapping[ActionKey, Digest]  #: of everything that they read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """The result of a leased action."""
+
+    lease: Lease
+    digest: Digest
+    size: int
+    gradient_examples: int
+    compute_seconds: float
+    lanes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """Put a leased action back.
+
+    ``give_back``: the attempt does not count. ``max_lanes``: run it in groups of at most so many
+    from now on. ``died``: it killed its worker by its own fault.
+    """
+
+    delay_seconds: float = 0.0
+    give_back: bool = False
+    max_lanes: int | None = None
+    died: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GiveUp:
+    """Fail a leased action, and with it every audit that wants it."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """What a cancellation or failure changed: audits that ended, leases that are void."""
+
+    audits: tuple[str, ...] = ()
+    revoked: tuple[Lease, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """What a transaction of the scheduler changed.
+
+    ``settled`` audits have no action left to compute; ``lost`` leases were void before.
+    """
+
+    audits: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+    lost: tuple[Lease, ...] = ()
+    ended: Cancelled = field(default_factory=Cancelled)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredPlan:
+    """How a round of actions met what was there: keys by outcome."""
+
+    new: tuple[ActionKey, ...]
+    joined: tuple[ActionKey, ...]
+    cached: tuple[ActionKey, ...]
+    settled: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedReport:
+    """A finished audit's bundle, stored as a blob before the row that points to it."""
+
+    digest: Digest  #: of the signed payload
+    bundle: Digest
+    bundle_size_bytes: int
+    keyid: str
+    attachments: Mapping[Digest, int] = field(default_factory=dict)  #: further blobs and sizes
+
+
+class AuditRecords(Protocol):
+    """Audits: created, planned further, ended."""
+
+    def create(self, new: NewAudit, *, gone: Collection[Digest]) -> tuple[AuditRow, StoredPlan]:
+        """Store an audit, its missing actions and its request id in one transaction.
+
+        Results in ``gone`` are no longer stored and are computed again. The same request id with
+        the same hash returns the audit stored before.
+
+        Raises:
+            RequestIdReusedError: If the request id was used for another request.
+            ResourceError: If the tenant has too many live audits.
+        """
+
+    def append(
+        self, audit: str, actions: Sequence[NewAction], *, gone: Collection[Digest]
+    ) -> StoredPlan:
+        """Add a round of actions to a live audit."""
+
+    def begin_signing(self, audit: str) -> bool:
+        """Move an audit to SIGNING; False if it is over."""
+
+    def finish(self, audit: str, report: SignedReport) -> bool:
+        """Store the report and move the audit to SUCCEEDED together; False if it is over."""
+
+    def end(self, audit: str, *, failure: Failure | None) -> Cancelled:
+        """Fail the audit, or cancel it when there is no failure; nothing if it is over."""
+
+
+class AuditReader(Protocol):
+    """What is asked about audits."""
+
+    def get(self, tenant: str, audit: str) -> AuditRow:
+        """Return one audit.
+
+        Raises:
+            ArtifactMissingError: If the tenant has no such audit.
+        """
+
+    def page(
+        self, tenant: str, *, limit: int, before: str | None, log: Digest | None
+    ) -> tuple[AuditRow, ...]:
+        """Return audits, newest first, older than ``before``."""
+
+    def actions(self, audit: str) -> tuple[ActionRow, ...]:
+        """Return the audit's actions."""
+
+    def events(self, audit: str, *, after: int) -> tuple[EventRow, ...]:
+        """Return the audit's events with a greater sequence, in order."""
+
+    def known_results(self, tenant: str, keys: Collection[ActionKey]) -> Mapping[ActionKey, Digest]:
+        """Return the results that are there."""
+
+
+class LeaseRecords(Protocol):
+    """Actions handed to workers and back."""
+
+    def claim(self, owner: str, *, max_lanes: int, lease_seconds: float) -> LeasedGroup | None:
+        """Lease the next group; None when nothing is ready."""
+
+    def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
+        """Prolong leases and return those that are void."""
+
+    def complete(self, completions: Sequence[Completion]) -> Changed:
+        """Store results of one group in one transaction and free what waited for them."""
+
+    def put_back(self, decisions: Mapping[Lease, Retry | GiveUp]) -> Changed:
+        """End leases without results."""
+
+    def reopen(self, gone: Collection[ActionKey], leases: Sequence[Lease]) -> Changed:
+        """Compute results again that are gone; ``leases`` read them and wait for them."""
+
+
+class SchedulerRecords(Protocol):
+    """What the scheduler looks at when it starts and when time passes."""
+
+    def recover(self) -> int:
+        """Put back every leased action of workers that no longer exist; return how many."""
+
+    def expire(self) -> Mapping[Lease, LeasedAction]:
+        """Return leased actions whose lease has run out."""
+
+    def settled(self) -> tuple[str, ...]:
+        """Return live audits with no action left to compute."""
+
+    def overdue(self) -> tuple[str, ...]:
+        """Return live audits past their deadline."""
+
+    def next_moment(self) -> float | None:
+        """Return when the next retry or deadline is due, seconds since 1970."""

@@ -1,0 +1,1 @@
+"""Schema migrations, applied when the server starts (see service.records.migrate)."""

@@ -1,0 +1,203 @@
+"""Stores a round of actions: new ones, ones under way, ones whose results are there already.
+
+A result that is there is used again whichever audit of the tenant asked for it first. An action
+that failed or was cancelled, or whose result is gone, is computed again; what depends on it then
+counts what it waits for anew. ``unmet`` is always the number of actions a BLOCKED one waits for.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
+
+from auditor.errors import InternalError
+from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
+from service.records.jobs import NewAction, StoredPlan
+from service.records.tables import action, action_dep, audit_action
+from service.scheduler.states import PENDING_ACTIONS, ActionState
+
+Item = TypeVar("Item")
+
+_CHUNK = 400  # SQLite limits the variables of a statement
+
+
+def store_plan(
+    connection: Connection,
+    actions: Sequence[NewAction],
+    *,
+    tenant: str,
+    audit: str,
+    round_number: int,
+    gone: Collection[Digest],
+    now: float,
+) -> StoredPlan:
+    """Make the audit want these actions and return how they met what was there."""
+    stored = find_actions(connection, tenant, [a.key for a in actions])
+    new = [a for a in actions if a.key not in stored]
+    cached, joined, revived = [], [], []
+    for key in (a.key for a in actions if a.key in stored):
+        row = stored[key]
+        if row.state in PENDING_ACTIONS:
+            joined.append(key)
+        elif row.state == ActionState.DONE and row.result_digest not in gone:
+            cached.append(key)
+        else:
+            revived.append(key)
+
+    _insert_actions(connection, new, tenant=tenant, now=now)
+    ids = {key: row.id for key, row in stored.items()}
+    ids |= _ids(connection, tenant, [key for a in new for key in (a.key, *a.needs)])
+    _insert_edges(connection, new, ids)
+    revive(connection, [ids[key] for key in revived], now=now)
+    count_unmet(connection, [ids[a.key] for a in new])
+    for chunk in chunks([ids[key] for key in cached]):
+        connection.execute(update(action).where(action.c.id.in_(chunk)).values(used=now))
+
+    wanted = set(_wanted(connection, audit))
+    links = [
+        {
+            "audit": audit,
+            "action": ids[a.key],
+            "round": round_number,
+            "cached": int(a.key in cached),
+        }
+        for a in actions
+        if ids[a.key] not in wanted
+    ]
+    if links:
+        connection.execute(insert(audit_action), links)
+    return StoredPlan(
+        new=tuple(a.key for a in new) + tuple(revived),
+        joined=tuple(joined),
+        cached=tuple(cached),
+        settled=not new and not joined and not revived,
+    )
+
+
+def find_actions(
+    connection: Connection, tenant: str, keys: Sequence[ActionKey]
+) -> Mapping[ActionKey, Row[Any]]:
+    """Return id, key, state and result of the actions that are stored."""
+    found: dict[ActionKey, Row[Any]] = {}
+    for chunk in chunks(keys):
+        query = select(action.c.id, action.c.key, action.c.state, action.c.result_digest).where(
+            action.c.tenant == tenant, action.c.key.in_(chunk)
+        )
+        found |= {ActionKey(row.key): row for row in connection.execute(query)}
+    return found
+
+
+def revive(connection: Connection, ids: Sequence[int], *, now: float) -> None:
+    """Compute these finished actions again, with all their attempts, and let dependants wait."""
+    for chunk in chunks(ids):
+        connection.execute(
+            update(action)
+            .where(action.c.id.in_(chunk))
+            .values(
+                state=ActionState.BLOCKED,
+                unmet=0,
+                attempt=0,
+                returned=0,
+                deaths=0,
+                max_lanes=None,
+                not_before=now,
+                lease_owner=None,
+                lease_until=None,
+                result_digest=None,
+                result_size=None,
+                gradient_examples=None,
+                compute_seconds=None,
+                group_lanes=None,
+                error=None,
+            )
+        )
+    count_unmet(connection, ids)
+    dependants: list[int] = []
+    for chunk in chunks(ids):
+        query = select(action_dep.c.action).where(action_dep.c.needs.in_(chunk)).distinct()
+        dependants += connection.scalars(query)
+    count_unmet(connection, dependants)
+
+
+def count_unmet(connection: Connection, ids: Sequence[int]) -> None:
+    """Count what waiting actions wait for and set BLOCKED or READY accordingly."""
+    needed = action.alias("needed")
+    unmet = (
+        select(func.count())
+        .select_from(action_dep.join(needed, action_dep.c.needs == needed.c.id))
+        .where(action_dep.c.action == action.c.id, needed.c.state != ActionState.DONE)
+        .scalar_subquery()
+    )
+    waiting = (ActionState.BLOCKED, ActionState.READY)
+    for chunk in chunks(ids):
+        chosen = action.c.id.in_(chunk), action.c.state.in_(waiting)
+        connection.execute(update(action).where(*chosen).values(unmet=unmet))
+        connection.execute(
+            update(action)
+            .where(*chosen)
+            .values(state=case((action.c.unmet == 0, ActionState.READY), else_=ActionState.BLOCKED))
+        )
+
+
+def _insert_actions(
+    connection: Connection, actions: Sequence[NewAction], *, tenant: str, now: float
+) -> None:
+    if not actions:
+        return
+    connection.execute(
+        insert(action),
+        [
+            {
+                "tenant": tenant,
+                "key": a.key,
+                "kind": a.kind,
+                "group_key": a.group_key,
+                "spec": a.spec,
+                "state": ActionState.BLOCKED,
+                "unmet": len(a.needs),
+                "attempt": 0,
+                "returned": 0,
+                "deaths": 0,
+                "not_before": now,
+                "fence": 0,
+                "created": now,
+                "used": now,
+            }
+            for a in actions
+        ],
+    )
+
+
+def _insert_edges(
+    connection: Connection, actions: Sequence[NewAction], ids: Mapping[ActionKey, int]
+) -> None:
+    missing = [key for a in actions for key in a.needs if key not in ids]
+    if missing:
+        raise InternalError(
+            f"action {missing[0]}",
+            expected="to be planned no later than what reads its result",
+            found="an action that nobody planned",
+            remedy="Report this together with the audit request.",
+        )
+    edges = [
+        {"action": ids[a.key], "needs": ids[key]} for a in actions for key in dict.fromkeys(a.needs)
+    ]
+    if edges:
+        connection.execute(insert(action_dep), edges)
+
+
+def _ids(connection: Connection, tenant: str, keys: Collection[ActionKey]) -> dict[ActionKey, int]:
+    found = find_actions(connection, tenant, list(dict.fromkeys(keys)))
+    return {key: row.id for key, row in found.items()}
+
+
+def _wanted(connection: Connection, audit: str) -> Iterator[int]:
+    query = select(audit_action.c.action).where(audit_action.c.audit == bindparam("audit"))
+    yield from connection.scalars(query, {"audit": audit})
+
+
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Yield the items in runs that fit one statement."""
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,154 @@
+"""The queue as rows: what is ready, what is leased, which audits want it."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, func, select, update
+
+from auditor.errors import InternalError
+from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
+from service.records.jobs import Lease, LeasedAction, LeasedGroup
+from service.records.plans import chunks
+from service.records.tables import action, action_dep, audit, audit_action
+from service.scheduler.ready import ReadyAction
+from service.scheduler.states import LIVE_AUDITS, ActionState
+
+
+def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, ...]:
+    """Return every action that could start now."""
+    query = (
+        select(
+            action.c.id,
+            action.c.group_key,
+            action.c.not_before,
+            action.c.max_lanes,
+            func.max(audit.c.priority).label("priority"),
+            func.min(audit.c.deadline).label("deadline"),
+        )
+        .join(audit_action, audit_action.c.action == action.c.id)
+        .join(audit, audit.c.id == audit_action.c.audit)
+        .where(
+            action.c.state == ActionState.READY,
+            action.c.not_before <= now,
+            audit.c.state.in_(LIVE_AUDITS),
+        )
+        .group_by(action.c.id, action.c.group_key, action.c.not_before, action.c.max_lanes)
+    )
+    return tuple(
+        ReadyAction(
+            id=row.id,
+            group_key=Digest(row.group_key),
+            priority=row.priority,
+            deadline=row.deadline,
+            ready_since=row.not_before,
+            max_lanes=row.max_lanes,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def lease_group(
+    connection: Connection,
+    chosen: Sequence[ReadyAction],
+    *,
+    owner: str,
+    now: float,
+    until: float,
+) -> LeasedGroup:
+    """Lease the chosen actions together, each with a new fence and one attempt more."""
+    ids = [ready.id for ready in chosen]
+    leased = connection.execute(
+        update(action)
+        .where(action.c.id.in_(ids), action.c.state == ActionState.READY)
+        .values(
+            state=ActionState.LEASED,
+            fence=action.c.fence + 1,
+            attempt=action.c.attempt + 1,
+            lease_owner=owner,
+            lease_until=until,
+            used=now,
+        )
+    )
+    if leased.rowcount != len(ids):
+        raise InternalError(
+            "claim",
+            expected=f"{len(ids)} ready actions",
+            found=leased.rowcount,
+            remedy="Report this with the service's log.",
+        )
+    actions = leased_actions(connection, ids, now=now)
+    by_id = {row.lease.action: row for row in actions}
+    return LeasedGroup(
+        actions=tuple(by_id[action_id] for action_id in ids),
+        results=_results_read_by(connection, ids),
+    )
+
+
+def leased_actions(
+    connection: Connection, ids: Sequence[int], *, now: float
+) -> tuple[LeasedAction, ...]:
+    """Return what the scheduler knows about leased actions."""
+    audits: dict[int, list[str]] = {action_id: [] for action_id in ids}
+    for audit_id, theirs in audits_wanting(connection, ids).items():
+        for action_id in theirs:
+            audits[action_id].append(audit_id)
+    priorities = _priorities(connection, ids)
+    found = []
+    for chunk in chunks(ids):
+        for row in connection.execute(select(action).where(action.c.id.in_(chunk))):
+            found.append(
+                LeasedAction(
+                    lease=Lease(action=row.id, fence=row.fence),
+                    key=ActionKey(row.key),
+                    kind=row.kind,
+                    spec=row.spec,
+                    attempt=row.attempt,
+                    returned=row.returned,
+                    deaths=row.deaths,
+                    priority=priorities.get(row.id, 0),
+                    waited_seconds=max(0.0, now - row.not_before),
+                    audits=tuple(audits[row.id]),
+                )
+            )
+    return tuple(found)
+
+
+def audits_wanting(connection: Connection, ids: Sequence[int]) -> Mapping[str, Sequence[int]]:
+    """Return the live audits that want any of these actions, each with the ones it wants."""
+    wanting: dict[str, list[int]] = {}
+    for chunk in chunks(ids):
+        query = (
+            select(audit_action.c.audit, audit_action.c.action)
+            .join(audit, audit.c.id == audit_action.c.audit)
+            .where(audit_action.c.action.in_(chunk), audit.c.state.in_(LIVE_AUDITS))
+            .order_by(audit_action.c.audit, audit_action.c.action)
+        )
+        for audit_id, action_id in connection.execute(query):
+            wanting.setdefault(audit_id, []).append(action_id)
+    return wanting
+
+
+def _priorities(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for chunk in chunks(ids):
+        query = (
+            select(audit_action.c.action, func.max(audit.c.priority).label("priority"))
+            .join(audit, audit.c.id == audit_action.c.audit)
+            .where(audit_action.c.action.in_(chunk), audit.c.state.in_(LIVE_AUDITS))
+            .group_by(audit_action.c.action)
+        )
+        found |= {row.action: row.priority for row in connection.execute(query)}
+    return found
+
+
+def _results_read_by(connection: Connection, ids: Sequence[int]) -> dict[ActionKey, Digest]:
+    results: dict[ActionKey, Digest] = {}
+    for chunk in chunks(ids):
+        query = (
+            select(action.c.key, action.c.result_digest)
+            .join(action_dep, action_dep.c.needs == action.c.id)
+            .where(action_dep.c.action.in_(chunk))
+        )
+        for key, digest in connection.execute(query):
+            results[ActionKey(key)] = Digest(digest)
+    return results

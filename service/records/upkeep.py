@@ -1,0 +1,116 @@
+"""What the scheduler looks at when it starts and when time passes, in SQL."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+from sqlalchemy import Connection, case, func, select, update
+
+from service.records.engine import Database
+from service.records.jobs import Lease, LeasedAction
+from service.records.queue import leased_actions
+from service.records.tables import action, audit, audit_action
+from service.scheduler.leases import RETURN_LIMIT
+from service.scheduler.states import LIVE_AUDITS, ActionState
+
+
+@final
+class SqlUpkeep:
+    """The :class:`service.records.jobs.SchedulerRecords` of a database.
+
+    Args:
+        database: Where the rows are.
+        now: Seconds since 1970.
+    """
+
+    def __init__(self, database: Database, *, now: Callable[[], float]) -> None:
+        self._database = database
+        self._now = now
+
+    def recover(self) -> int:
+        """Put back every leased action of workers that no longer exist and return how many.
+
+        Workers end with their server, so when it starts every lease is void. Attempts are given
+        back, unless that happened too often: then something about the action ends servers.
+        """
+
+        def work(connection: Connection) -> int:
+            now = self._now()
+            given_back = action.c.returned < RETURN_LIMIT
+            moved = connection.execute(
+                update(action)
+                .where(action.c.state == ActionState.LEASED)
+                .values(
+                    state=ActionState.READY,
+                    fence=action.c.fence + 1,
+                    attempt=case((given_back, action.c.attempt - 1), else_=action.c.attempt),
+                    returned=case((given_back, action.c.returned + 1), else_=action.c.returned),
+                    lease_owner=None,
+                    lease_until=None,
+                    not_before=now,
+                )
+            )
+            return int(moved.rowcount)
+
+        return self._database.write("recover", work)
+
+    def expire(self) -> Mapping[Lease, LeasedAction]:
+        """Return leased actions whose lease has run out."""
+
+        def work(connection: Connection) -> Mapping[Lease, LeasedAction]:
+            now = self._now()
+            query = select(action.c.id).where(
+                action.c.state == ActionState.LEASED, action.c.lease_until < now
+            )
+            rows = leased_actions(connection, list(connection.scalars(query)), now=now)
+            return {row.lease: row for row in rows}
+
+        return self._database.read(work)
+
+    def settled(self) -> tuple[str, ...]:
+        """Return live audits with no action left to compute."""
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            unfinished = (
+                select(audit_action.c.audit)
+                .join(action, action.c.id == audit_action.c.action)
+                .where(action.c.state != ActionState.DONE)
+            )
+            query = (
+                select(audit.c.id)
+                .where(audit.c.state.in_(LIVE_AUDITS), audit.c.id.not_in(unfinished))
+                .order_by(audit.c.id)
+            )
+            return tuple(connection.scalars(query))
+
+        return self._database.read(work)
+
+    def overdue(self) -> tuple[str, ...]:
+        """Return live audits past their deadline."""
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            query = select(audit.c.id).where(
+                audit.c.state.in_(LIVE_AUDITS), audit.c.deadline < self._now()
+            )
+            return tuple(connection.scalars(query))
+
+        return self._database.read(work)
+
+    def next_moment(self) -> float | None:
+        """Return when the next retry or deadline is due, seconds since 1970; None if never."""
+
+        def work(connection: Connection) -> float | None:
+            retry = select(func.min(action.c.not_before)).where(
+                action.c.state == ActionState.READY, action.c.not_before > self._now()
+            )
+            deadline = select(func.min(audit.c.deadline)).where(audit.c.state.in_(LIVE_AUDITS))
+            moments = [
+                moment
+                for moment in (
+                    connection.execute(retry).scalar_one(),
+                    connection.execute(deadline).scalar_one(),
+                )
+                if moment is not None
+            ]
+            return min(moments, default=None)
+
+        return self._database.read(work)

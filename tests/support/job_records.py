@@ -1,0 +1,99 @@
+"""Audits and actions for tests of the records and of the scheduler."""
+
+import itertools
+from pathlib import Path
+from typing import final
+
+from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest, sha256
+from service.records.audits import SqlAudits
+from service.records.base import RequestKey
+from service.records.catalogue import SqlCatalogue
+from service.records.engine import Database, open_engine
+from service.records.jobs import Completion, LeasedAction, LeasedGroup, NewAction, NewAudit
+from service.records.leases import SqlLeases
+from service.records.migrate import migrate
+from service.records.reading import SqlAuditReader
+from service.records.upkeep import SqlUpkeep
+from tests.support.fake_clock import FakeClock
+
+TENANT = "default"
+_counter = itertools.count()
+
+
+@final
+class Records:
+    """Every kind of record over one database file and a clock."""
+
+    def __init__(self, path: Path, clock: FakeClock) -> None:
+        engine = open_engine(path)
+        migrate(engine)
+        self.clock = clock
+        self.database = Database(
+            engine, observe_seconds=lambda _name, _seconds: None, monotonic=clock.monotonic
+        )
+        self.audits = SqlAudits(self.database, now=clock.seconds)
+        self.reader = SqlAuditReader(self.database)
+        self.leases = SqlLeases(self.database, now=clock.seconds)
+        self.upkeep = SqlUpkeep(self.database, now=clock.seconds)
+        self.catalogue = SqlCatalogue(self.database, now=clock.seconds)
+
+    def claim(self, *, max_lanes: int = 64) -> LeasedGroup | None:
+        return self.leases.claim("worker-1", max_lanes=max_lanes, lease_seconds=30)
+
+
+def key(name: str) -> ActionKey:
+    return ActionKey(sha256(name.encode()))
+
+
+def result(name: str) -> Digest:
+    return sha256(f"result of {name}".encode())
+
+
+def make_action(
+    name: str, *needs: str, group: str | None = None, kind: str = "advance"
+) -> NewAction:
+    return NewAction(
+        key=key(name),
+        kind=kind,
+        group_key=sha256((group or name).encode()),
+        spec="{}",
+        needs=tuple(key(need) for need in needs),
+    )
+
+
+def make_audit(
+    *actions: NewAction,
+    audit: str | None = None,
+    tenant: str = TENANT,
+    priority: int = 1,
+    deadline: float = 4e9,
+    request: RequestKey | None = None,
+    max_live_audits: int = 64,
+) -> NewAudit:
+    return NewAudit(
+        id=audit or f"{next(_counter):026d}",
+        tenant=tenant,
+        request_digest=sha256(b"request"),
+        log_digest=sha256(b"log"),
+        report_key=actions[-1].key,
+        priority=priority,
+        deadline=deadline,
+        operator=None,
+        request=request,
+        max_live_audits=max_live_audits,
+        actions=actions,
+    )
+
+
+def completion(
+    action: LeasedAction, name: str = "x", *, compute_seconds: float = 1.0
+) -> Completion:
+    return Completion(
+        lease=action.lease,
+        digest=result(name),
+        size=3,
+        gradient_examples=10,
+        compute_seconds=compute_seconds,
+        lanes=1,
+    )
