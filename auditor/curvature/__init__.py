@@ -1,0 +1,1 @@
+"""What the derivative of a gradient is taken to be inside a step's Jacobian."""

@@ -1,0 +1,1 @@
+"""Training as a dynamical system: states, step maps, gates, trajectories and their derivatives."""

@@ -1,0 +1,240 @@
+"""Per-lane minibatches of a stage: rows, weights, denominators and gates for every step.
+
+Interventions and sub-samples are one mechanism: a lane is a function from steps to (alpha, rows,
+weights, denominator), all in one pool of examples, so that different lanes run in one ``vmap``.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.dynamics.draws import subsample, used_examples
+from auditor.dynamics.interventions import (
+    StageExamples,
+    bound_columns,
+    gates,
+    intervened_examples,
+)
+from auditor.dynamics.run import Run
+from auditor.dynamics.tables import Table
+from auditor.errors import DomainError, InternalError, UnsupportedError
+from auditor.plan.request import Intervention
+from auditor.stagelog.log import Stage
+
+BLOCK_BYTES = 16 * 2**20
+"""How many bytes of examples are gathered at once."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One trajectory of a group: what is changed in the stage and how gradients are sampled.
+
+    Attributes:
+        intervention: Acts on this stage; None for the recorded steps.
+        fraction: b / B of each step's examples, in (0, 1]; 1 uses all and ignores the replica.
+        seed: Drives sub-samples and drawn references.
+        replica: Which sub-sample.
+    """
+
+    intervention: Intervention | None = None
+    fraction: float = 1.0
+    seed: int = 0
+    replica: int = 0
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockExamples:
+    """What n consecutive steps of equal size use; lane axes are left out when all lanes agree.
+
+    Attributes:
+        inputs: Graph inputs, each [n, (L,) b, *shape].
+        target: [n, (L,) b, ...].
+        weights: [n, (L,) b].
+        denominator: [n].
+    """
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+    weights: Tensor
+    denominator: Tensor
+
+
+@final
+class StageBatches:
+    """The minibatches of one stage for lanes that use the same fraction.
+
+    Args:
+        run: The recorded run.
+        stage_index: The stage.
+        lanes: At least one; all of one fraction.
+
+    Raises:
+        InputError: If an intervention does not fit the log.
+        UnsupportedError: If its kind, or a token mask, is not treated by this version.
+    """
+
+    def __init__(self, run: Run, stage_index: int, *, lanes: Sequence[Lane]) -> None:
+        stage = run.log.stages[stage_index]
+        _require_fits(stage, lanes=lanes)
+        self._run, self._stage, self._lanes = run, stage, tuple(lanes)
+        self._examples = tuple(
+            intervened_examples(run, stage_index, intervention=lane.intervention, seed=lane.seed)
+            for lane in lanes
+        )
+        self._pool = _Pool(run, stage, self._examples)
+        self._like = run.boundary(stage_index).theta
+        sizes = np.diff(self._examples[0].offsets)  # [steps]
+        self.alpha = np.stack([gates(stage, lane.intervention) for lane in lanes])
+        """Gate of every lane and step, [L, steps]."""
+        fraction = lanes[0].fraction
+        self.sizes = np.array([used_examples(n, fraction=fraction) for n in sizes.tolist()])
+        """Examples per lane and step, [steps]."""
+        self._full_sizes = sizes
+
+    def shared(self, lanes: Sequence[int]) -> bool:
+        """Say whether these lanes use the same examples with the same weights at every step."""
+        return len({self._identity(lane) for lane in lanes}) == 1
+
+    def block(self, first: int, end: int, *, lanes: Sequence[int]) -> BlockExamples:
+        """Return the examples of steps [first, end), counted from the stage's first.
+
+        Args:
+            first: First step.
+            end: One past the last step; all have the same size.
+            lanes: Positions of the lanes wanted.
+        """
+        shared = self.shared(lanes)
+        wanted = lanes[:1] if shared else lanes
+        rows, weights = zip(*(self._rows(lane, first, end) for lane in wanted), strict=True)
+        index = torch.from_numpy(np.stack(rows, axis=1))  # [n, L, b]
+        index = (index[:, 0] if shared else index).to(self._like.device)
+        factor = self._weights(index, weights)
+        scale = self.sizes[first:end] / self._full_sizes[first:end]
+        whole = self._full_sizes[first:end] if self._stage.loss.reduction == "mean" else 1.0
+        denominator = torch.from_numpy(scale * whole).to(self._like)  # [n]
+        return BlockExamples(
+            inputs=tuple(self._pool.gather(name, index) for name in self._pool.inputs),
+            target=self._pool.gather(self._stage.bindings.target, index),
+            weights=factor,
+            denominator=denominator,
+        )
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of one example's inputs."""
+        return self._pool.example_bytes
+
+    def _identity(self, lane: int) -> Hashable:
+        own = self._lanes[lane]
+        drawn = (own.seed, own.replica) if own.fraction < 1 else ()
+        return (id(self._examples[lane]), drawn)
+
+    def _rows(self, lane: int, first: int, end: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return pool rows and weights of one lane, [n, b] each."""
+        own, examples = self._lanes[lane], self._examples[lane]
+        begin, stop = int(examples.offsets[first]), int(examples.offsets[end])
+        rows = self._pool.rows(examples, begin, stop)
+        weights = None if examples.weights is None else examples.weights[begin:stop]
+        if own.fraction < 1:
+            kept = np.concatenate([
+                examples.offsets[step] - begin + self._positions(own, step)
+                for step in range(first, end)
+            ])  # fmt: skip
+            rows = rows[kept]
+            weights = None if weights is None else weights[kept]
+        shape = (end - first, -1)
+        return rows.reshape(shape), None if weights is None else weights.reshape(shape)
+
+    def _positions(self, lane: Lane, step: int) -> np.ndarray:
+        return subsample(
+            int(self._full_sizes[step]),
+            fraction=lane.fraction,
+            key=(lane.seed, self._run.log_digest, self._stage.first_step + step, lane.replica),
+        )
+
+    def _weights(self, index: Tensor, weights: Sequence[np.ndarray | None]) -> Tensor:
+        """Return the factor of every example's loss, in the shape of ``index``."""
+        if all(of_lane is None for of_lane in weights):
+            factor = self._like.new_ones(()).expand(index.shape)
+        else:
+            ones = np.ones((index.shape[0], index.shape[-1]))
+            stacked = np.stack([ones if w is None else w for w in weights], axis=1)
+            factor = torch.from_numpy(stacked).to(self._like).reshape(index.shape)
+        column = self._stage.bindings.weight
+        return factor if column is None else factor * self._pool.gather(column, index)
+
+
+@final
+class _Pool:
+    """The tables of all lanes one after the other, so that one index serves every lane."""
+
+    def __init__(self, run: Run, stage: Stage, examples: Sequence[StageExamples]) -> None:
+        tables = {table.name: table for own in examples for table in own.tables}
+        sizes = [table.dataset.examples for table in tables.values()]
+        self._first = dict(zip(tables, np.cumsum([0, *sizes]).tolist(), strict=False))
+        self._columns = {
+            name: run.keep(("pool", name, tuple(tables)), partial(_side_by_side, tables, name))
+            for name in bound_columns(stage)
+        }
+        inputs = run.log.graphs[stage.graph].inputs
+        bound = stage.bindings.inputs
+        self.inputs = tuple(bound[value.name] for value in inputs if value.name in bound)
+        self.example_bytes = sum(
+            self._columns[name][0].numel() * self._columns[name].element_size()
+            for name in self.inputs
+        )
+
+    def rows(self, examples: StageExamples, begin: int, end: int) -> np.ndarray:
+        """Return pool rows of examples [begin, end)."""
+        first = np.array([self._first[table.name] for table in examples.tables])
+        return first[examples.table[begin:end]] + examples.index[begin:end]
+
+    def gather(self, column: str, index: Tensor) -> Tensor:
+        """Return a column's values at pool rows, [*index, *shape]."""
+        values = self._columns[column]
+        return values.index_select(0, index.reshape(-1)).reshape(*index.shape, *values.shape[1:])
+
+
+def _side_by_side(tables: Mapping[str, Table], name: str) -> Tensor:
+    columns = [table.columns[name] for table in tables.values()]
+    return columns[0] if len(columns) == 1 else torch.cat(columns)
+
+
+def _require_fits(stage: Stage, *, lanes: Sequence[Lane]) -> None:
+    """Refuse lanes that are for another stage or not of one fraction, and token masks."""
+    for lane in lanes:
+        if lane.intervention is not None and lane.intervention.stage != stage.name:
+            raise InternalError(
+                "lane.intervention.stage",
+                expected=stage.name,
+                found=lane.intervention.stage,
+                remedy="Pass the intervention to the stage it acts on.",
+            )
+        if not 0 < lane.fraction <= 1:
+            raise DomainError(
+                "lane.fraction",
+                expected="a number above 0, at most 1",
+                found=lane.fraction,
+                remedy="Use 1 for every example.",
+            )
+        if lane.fraction != lanes[0].fraction:
+            raise InternalError(
+                "lane.fraction",
+                expected="one fraction in a group",
+                found=lane.fraction,
+                remedy="Advance lanes of different fractions one after the other.",
+            )
+    if stage.bindings.mask is not None:
+        raise UnsupportedError(
+            f"stages[{stage.name}].bindings.mask",
+            expected="no token mask",
+            found=stage.bindings.mask,
+            remedy="Use estimators that need boundary checkpoints only, such as task_vector.",
+        )

@@ -1,0 +1,311 @@
+"""A recorded run, read lazily from blobs: what step maps, batches and states are made of."""
+
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
+from typing import Any, TypeVar, final
+
+from torch import Tensor
+
+from auditor.dynamics.groups import GroupSpan, group_spans, grouped_layout
+from auditor.dynamics.hyperparameters import Hyperparameters, stage_hyperparameters
+from auditor.dynamics.state import TrainingState, recorded_state
+from auditor.dynamics.tables import Table, read_table
+from auditor.dynamics.transitions import TransitionMap
+from auditor.errors import InputError, PreconditionError
+from auditor.model.layout import ParameterLayout
+from auditor.model.objective import Objective
+from auditor.model.tensors import read_tensors
+from auditor.stagelog.batches import Batches, read_batches
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.digest import Digest, parse_digest
+from auditor.stagelog.evaluation import parse_evaluation_set
+from auditor.stagelog.log import Checkpoint, Stage, StageLog
+from auditor.stagelog.schedule import Schedule, read_schedule
+
+Value = TypeVar("Value")
+MakeObjective = Callable[["Run", int], Objective]
+
+
+@final
+class Run:
+    """The recorded run behind a stage log; everything is read when first asked for, and kept.
+
+    Stages are counted from 0; boundary i lies before stage i, boundary T at the end. Tensors are
+    on ``device`` and in the dtype they were recorded in.
+
+    Args:
+        log: The manifest.
+        log_digest: Its digest, which keys every draw.
+        blobs: Where its blobs are.
+        device: Device of all tensors.
+        make_objective: How a stage's objective is made; the stage's ONNX graph by default.
+    """
+
+    def __init__(
+        self,
+        log: StageLog,
+        log_digest: Digest,
+        blobs: BlobStore,
+        *,
+        device: str = "cpu",
+        make_objective: MakeObjective | None = None,
+    ) -> None:
+        self.log = log
+        self.log_digest = log_digest
+        self.blobs = blobs
+        self.device = device
+        self._make_objective = make_objective or graph_objective
+        self._kept: dict[Hashable, Any] = {}
+
+    def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return ``make()``, computed once per key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        value: Value = self._kept[key]
+        return value
+
+    def keeps(self, key: Hashable) -> bool:
+        """Say whether the value of a key was computed."""
+        return key in self._kept
+
+    def read(self, digest: str, *, where: str) -> memoryview:
+        """Return a blob by the digest that the manifest gives."""
+        return self.blobs.read(parse_digest(digest, where=where))
+
+    def stage_index(self, name: str) -> int:
+        """Return the position of a stage.
+
+        Raises:
+            InputError: If no stage has this name.
+        """
+        for index, stage in enumerate(self.log.stages):
+            if stage.name == name:
+                return index
+        raise InputError(
+            "stage",
+            expected="one of " + ", ".join(stage.name for stage in self.log.stages),
+            found=name,
+            remedy="Use a stage's name as recorded.",
+        )
+
+    # Layouts: which parameters exist when, and where they lie in theta.
+
+    @cached_property
+    def _alive(self) -> tuple[frozenset[str], ...]:
+        """Names of parameters and buffers at every boundary; index 0 is before R_0."""
+        first: dict[str, str] = {}
+        for stage in self.log.stages:
+            for name in stage.transition.added:
+                first.setdefault(name, "added")
+            for name in stage.transition.removed:
+                first.setdefault(name, "removed")
+        alive = {name for name in self.log.parameters if first.get(name) != "added"}
+        result = [frozenset(alive)]
+        for stage in self.log.stages:
+            alive = (alive - set(stage.transition.removed)) | set(stage.transition.added)
+            result.append(frozenset(alive))
+        return tuple(result)
+
+    def layout(self, stage: int) -> ParameterLayout:
+        """Return the layout of a stage's states: its groups one after the other, then the rest."""
+        return self.keep(
+            ("layout", stage),
+            lambda: grouped_layout(
+                self.log.parameters,
+                self.log.stages[stage].groups,
+                alive=set(self._alive[stage + 1]),
+            ),
+        )
+
+    def boundary_layout(self, boundary: int) -> ParameterLayout:
+        """Return the layout of the states at a boundary: that of the stage that ends there."""
+        if boundary > 0:
+            return self.layout(boundary - 1)
+        groups = self.log.stages[0].groups if self.log.stages else ()
+        return grouped_layout(self.log.parameters, groups, alive=set(self._alive[0]))
+
+    def spans(self, stage: int) -> tuple[GroupSpan, ...]:
+        """Return where a stage's groups, and last its frozen parameters, lie in theta."""
+        return self.keep(
+            ("spans", stage),
+            lambda: group_spans(self.layout(stage), self.log.stages[stage].groups),
+        )
+
+    # States.
+
+    def boundary(self, index: int) -> TrainingState:
+        """Return the recorded state at boundary ``index``, in ``boundary_layout(index)``."""
+        return self.keep(
+            ("boundary", index),
+            lambda: self.recorded(self.log.boundary(index), boundary=index),
+        )
+
+    def recorded(self, checkpoint: Checkpoint, *, boundary: int) -> TrainingState:
+        """Return the state of a checkpoint of the stage that ends at ``boundary``."""
+        where = f"checkpoint at step {checkpoint.step}"
+        optimizer = self._tensors(checkpoint.optimizer, where=where) if checkpoint.optimizer else {}
+        return recorded_state(
+            self._tensors(checkpoint.parameters, where=where),
+            optimizer,
+            layout=self.boundary_layout(boundary),
+            buffer_names=self._buffer_names & self._alive[boundary],
+        )
+
+    def constants(self, stage: int) -> dict[str, Tensor]:
+        """Return the buffers of a stage that are not floating point, which nothing changes."""
+        where = f"stages[{stage}].checkpoints"
+        names = {
+            name
+            for name in self._buffer_names & self._alive[stage + 1]
+            if "float" not in self.log.parameters[name].dtype
+        }
+
+        def make() -> dict[str, Tensor]:
+            checkpoint = self.log.boundary(stage + 1)
+            tensors = self._tensors(checkpoint.parameters, where=where) if names else {}
+            return {name: tensors[name] for name in names}
+
+        return self.keep(("constants", stage), make)
+
+    @cached_property
+    def _buffer_names(self) -> frozenset[str]:
+        return frozenset(n for n, info in self.log.parameters.items() if info.kind == "buffer")
+
+    def _tensors(self, digest: str, *, where: str) -> dict[str, Tensor]:
+        tensors = read_tensors(self.read(digest, where=where), where=where)
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+    def transition(self, stage: int) -> TransitionMap:
+        """Return R_t of a stage.
+
+        Raises:
+            PreconditionError: If it keeps an optimizer state that was not recorded.
+        """
+        where = f"stages[{stage}]"
+        transition = self.log.stages[stage].transition
+        if transition.optimizer == "keep" and self.log.boundary(stage).optimizer is None:
+            raise PreconditionError(
+                f"{where}.transition.optimizer",
+                expected="a recorded optimizer state at the boundary before it",
+                found="none",
+                remedy="Record optimizer states, or use checkpoint_delta or task_vector.",
+            )
+        return self.keep(
+            ("transition", stage),
+            lambda: TransitionMap(
+                transition=transition,
+                before=self.boundary_layout(stage),
+                after=self.layout(stage),
+                added=self._tensors(transition.added_values, where=f"{where}.added_values")
+                if transition.added_values
+                else {},
+                slots=self.hyperparameters(stage).slots,
+                where=where,
+            ),
+        )
+
+    # What a stage's steps are made of.
+
+    def objective(self, stage: int) -> Objective:
+        """Return the stage's loss; stages with the same graph, bindings and groups share one."""
+        own = self.log.stages[stage]
+        bindings = (own.bindings.model_dump_json(), own.loss.model_dump_json())
+        key = ("objective", own.graph, *bindings, self.layout(stage))
+        return self.keep(key, lambda: self._make_objective(self, stage))
+
+    def schedule(self, stage: int) -> Schedule:
+        """Return a stage's schedule.
+
+        Raises:
+            PreconditionError: If it was not recorded.
+        """
+        where = f"stages[{stage}].schedule"
+        digest = self._required(self.log.stages[stage], "schedule", where=where)
+        return self.keep(where, lambda: read_schedule(self.read(digest, where=where), where=where))
+
+    def hyperparameters(self, stage: int) -> Hyperparameters:
+        """Return a stage's schedule as tensors."""
+        return self.keep(
+            ("hyperparameters", stage),
+            lambda: stage_hyperparameters(
+                self.log.stages[stage],
+                self.schedule(stage),
+                like=self.boundary(stage).theta,
+                where=f"stages[{stage}]",
+            ),
+        )
+
+    def batches(self, stage: int) -> Batches:
+        """Return the batches of a stage.
+
+        Raises:
+            PreconditionError: If they were not recorded.
+        """
+        where = f"stages[{stage}].batches"
+        digest = self._required(self.log.stages[stage], "batches", where=where)
+        return self.keep(where, lambda: read_batches(self.read(digest, where=where), where=where))
+
+    def _required(self, stage: Stage, part: str, *, where: str) -> str:
+        digest = stage.schedule if part == "schedule" else stage.batches
+        if digest is None:
+            raise PreconditionError(
+                where,
+                expected="a recorded blob",
+                found="none",
+                remedy="Record the stage completely, or use an estimator that needs less.",
+            )
+        return digest
+
+    # Examples.
+
+    def table(self, dataset: str) -> Table:
+        """Return a dataset of the log."""
+        return self.keep(
+            ("table", dataset),
+            lambda: read_table(
+                self.log.datasets[dataset],
+                self.blobs,
+                name=f"datasets[{dataset}]",
+                device=self.device,
+            ),
+        )
+
+    def columns(self, dataset: str) -> Mapping[str, Tensor]:
+        """Return the columns of a dataset of the log, [examples, *shape] each."""
+        return self.table(dataset).columns
+
+    def evaluation_set(self, digest: str) -> Table:
+        """Return an evaluation set by its manifest's digest."""
+        name = f"evaluation set {digest[:12]}"
+
+        def make() -> Table:
+            manifest = parse_evaluation_set(self.read(digest, where=name))
+            return read_table(manifest.dataset, self.blobs, name=name, device=self.device)
+
+        return self.keep(("evaluation set", digest), make)
+
+
+def graph_objective(run: Run, stage: int) -> Objective:
+    """Return the objective of a stage's recorded ONNX graph, binding and loss."""
+    from auditor.model.objective import GraphObjective
+
+    own = run.log.stages[stage]
+    return GraphObjective(
+        graph_model(run, own.graph),
+        bindings=own.bindings,
+        loss=own.loss,
+        layout=run.layout(stage),
+    )
+
+
+def graph_model(run: Run, name: str) -> "OnnxModel":
+    """Return a graph of the log, imported once."""
+    from auditor.model.onnx_model import OnnxModel
+
+    where = f"graphs[{name}]"
+    return run.keep(
+        ("graph", name),
+        lambda: OnnxModel.load(
+            run.read(run.log.graphs[name].onnx, where=where), names=run.log.parameters
+        ),
+    )

@@ -1,0 +1,137 @@
+"""The step map Phi_k: a whole training state to the next, from one minibatch's gradient."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from auditor.curvature.base import GradientFunction
+from auditor.dynamics.adam import AdamForm, AdamNumbers, adam_update
+from auditor.dynamics.groups import GroupSpan
+from auditor.dynamics.hyperparameters import StepForm
+from auditor.dynamics.sgd import SgdForm, sgd_update
+from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
+from auditor.model.objective import Minibatch
+
+Pieces = dict[str, Tensor]
+"""Theta and slots of one group, by name; theta under ``theta``."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StepMap:
+    """Phi_k for steps of one form: gradient, then the update of every group.
+
+    Pure, for one lane; safe inside ``torch.func`` transforms.
+
+    Attributes:
+        gradient_of: Value and derivatives of the mean gradient.
+        constants: Buffers that are not floating point, which no step changes.
+        spans: Where each group lies, and last the frozen parameters, which stay as they are.
+        form: Which terms each group's arithmetic has.
+        uniform: Whether the tensors of each group share one count (or ``initialised``).
+    """
+
+    gradient_of: GradientFunction
+    constants: Mapping[str, Tensor]
+    spans: Sequence[GroupSpan]
+    form: StepForm
+    uniform: bool
+
+    def __call__(self, state: TrainingState, batch: Minibatch, row: Tensor) -> TrainingState:
+        """Return xi_{k+1}.
+
+        Args:
+            state: xi_k, without lane axes.
+            batch: The step's examples.
+            row: The step's row of :class:`~auditor.dynamics.hyperparameters.Hyperparameters`.
+        """
+        buffers = {**state.buffers, **self.constants}
+        gradient, new_buffers = self.gradient_of(state.theta, buffers, batch)
+        return self.update(state, gradient, row=row, buffers=new_buffers)
+
+    def update(
+        self, state: TrainingState, gradient: Tensor, *, row: Tensor, buffers: dict[str, Tensor]
+    ) -> TrainingState:
+        """Return the state after the optimizer's update by a given gradient, [P]."""
+        numbers = row.unbind(0)
+        columns = len(numbers) // len(self.form)
+        parts: list[Pieces] = []
+        for index, (span, form) in enumerate(zip(self.spans, self.form, strict=False)):
+            before = _cut(state, span)
+            own = span.entries(gradient)
+            of_group = numbers[index * columns : (index + 1) * columns]
+            expand = span.expander(uniform=self.uniform)
+            match form:
+                case SgdForm():
+                    after = _sgd(before, own, numbers=of_group, form=form, expand=expand)
+                case AdamForm():
+                    after = _adam(before, own, numbers=of_group, form=form, expand=expand)
+            parts.append({**before, **after})
+        if self.spans[-1].layout.names:
+            parts.append(_cut(state, self.spans[-1]))
+        return TrainingState(
+            theta=_join(parts, name="theta"),
+            slots={slot: _join(parts, name=slot) for slot in state.slots},
+            buffers={name: buffers.get(name, old) for name, old in state.buffers.items()},
+        )
+
+
+def _sgd(
+    before: Pieces,
+    gradient: Tensor,
+    *,
+    numbers: Sequence[Tensor],
+    form: SgdForm,
+    expand: Callable[[Tensor], Tensor],
+) -> Pieces:
+    lr, momentum, dampening, decay = numbers
+    theta, memory = sgd_update(
+        before["theta"],
+        gradient,
+        (before["momentum_buffer"], before["initialised"]) if form.momentum else None,
+        numbers=(lr, momentum, dampening, decay),
+        form=form,
+        expand=expand,
+    )
+    if memory is None:
+        return {"theta": theta}
+    return {"theta": theta, "momentum_buffer": memory[0], "initialised": memory[1]}
+
+
+def _adam(
+    before: Pieces,
+    gradient: Tensor,
+    *,
+    numbers: Sequence[Tensor],
+    form: AdamForm,
+    expand: Callable[[Tensor], Tensor],
+) -> Pieces:
+    lr, beta1, beta2, eps, decay = numbers
+    theta, (first, second, count) = adam_update(
+        before["theta"],
+        gradient,
+        (before["exp_avg"], before["exp_avg_sq"], before["count"]),
+        numbers=AdamNumbers(
+            learning_rate=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay
+        ),
+        form=form,
+        expand=expand,
+    )
+    return {"theta": theta, "exp_avg": first, "exp_avg_sq": second, "count": count}
+
+
+def _cut(state: TrainingState, span: GroupSpan) -> Pieces:
+    """Return one group's part of theta and of every slot."""
+    pieces = {"theta": span.entries(state.theta)}
+    for slot, values in state.slots.items():
+        cut = span.numbers if slot in PER_TENSOR_SLOTS else span.entries
+        pieces[slot] = cut(values)
+    return pieces
+
+
+def _join(parts: Sequence[Pieces], *, name: str) -> Tensor:
+    """Return the parts of one tensor side by side."""
+    return parts[0][name] if len(parts) == 1 else torch.cat([part[name] for part in parts], dim=-1)

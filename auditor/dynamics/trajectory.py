@@ -1,0 +1,272 @@
+"""Trajectories: carry states through a stage, all lanes in one traced, vmapped step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.dynamics.minibatches import BLOCK_BYTES, Lane, StageBatches
+from auditor.dynamics.run import Run
+from auditor.dynamics.state import TrainingState, stack, unstack
+from auditor.dynamics.stepping import (
+    StepKind,
+    TensorFunction,
+    step_arguments,
+    step_function,
+    traced_when_worth,
+    uniform_groups,
+)
+from auditor.errors import InternalError, NumericalError
+
+BLOCK_STEPS = 32
+"""Steps between two reports of progress and two checks that the numbers are finite."""
+
+OnBlock = Callable[[int, int], None]
+"""Called with (steps done, steps in all); may raise to stop."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advanced:
+    """What :func:`advance` computed.
+
+    Attributes:
+        states: One state a lane, in the stage's layout.
+        gradient_examples: Per-example gradients that it took, over all lanes.
+    """
+
+    states: list[TrainingState]
+    gradient_examples: int
+
+
+def advance(
+    run: Run,
+    stage_index: int,
+    states: Sequence[TrainingState],
+    *,
+    lanes: Sequence[Lane],
+    on_block: OnBlock,
+) -> Advanced:
+    """Carry boundary states through a stage: its transition R_t, then its steps.
+
+    Exact: every step is the recorded optimizer's arithmetic with the recorded hyperparameters.
+    Steps that all lanes skip are not computed, lanes that skip a step take no part in it. Lanes
+    agree with single ones to rounding. Cost: one gradient a step and lane on b of its B examples.
+    Memory: the state and its successor, activations, and a block of examples, for every lane.
+
+    Args:
+        run: The recorded run.
+        stage_index: The stage, from 0.
+        states: One a lane, in the layout of the boundary before the stage.
+        lanes: What each trajectory changes.
+        on_block: Told about every 32 steps.
+
+    Raises:
+        NumericalError: If a state becomes non-finite, naming the stage and the steps.
+        InputError: If an intervention does not fit the log.
+        PreconditionError: If the log lacks what the stage's steps need.
+        UnsupportedError: If the stage or an intervention is not treated by this version.
+    """
+    transition = run.transition(stage_index)
+    stage = run.log.stages[stage_index]
+    return replay(
+        run,
+        stage_index,
+        [transition(state) for state in states],
+        lanes=lanes,
+        steps=range(stage.steps),
+        on_block=on_block,
+    )
+
+
+def replay(
+    run: Run,
+    stage_index: int,
+    states: Sequence[TrainingState],
+    *,
+    lanes: Sequence[Lane],
+    steps: range,
+    on_block: OnBlock,
+) -> Advanced:
+    """Carry states through some steps of a stage; as :func:`advance`, but without R_t.
+
+    Args:
+        run: The recorded run.
+        stage_index: The stage, from 0.
+        states: One a lane, in the stage's layout.
+        lanes: What each trajectory changes.
+        steps: Consecutive steps, counted from the stage's first.
+        on_block: Told about every 32 steps.
+    """
+    if len(states) != len(lanes):
+        raise InternalError(
+            "lanes", expected=f"{len(states)} lanes", found=len(lanes), remedy="Pass one a state."
+        )
+    result = list(states)
+    examples = 0
+    fractions = sorted({lane.fraction for lane in lanes})
+    progress = _Progress(total=len(steps) * len(fractions), on_block=on_block)
+    for fraction in fractions:
+        members = [i for i, lane in enumerate(lanes) if lane.fraction == fraction]
+        batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
+        group = _Group(run, stage_index, batches=batches, states=[states[i] for i in members])
+        for span in _spans(run, stage_index, batches=batches, steps=steps):
+            examples += group.execute(span, progress=progress)
+        for i, state in zip(members, group.states, strict=True):
+            result[i] = state
+    progress.finish()
+    return Advanced(states=result, gradient_examples=examples)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Span:
+    """Consecutive steps of one form and size in which the same lanes move."""
+
+    steps: range
+    moving: tuple[int, ...]
+    gated: bool
+
+
+def _spans(run: Run, stage_index: int, *, batches: StageBatches, steps: range) -> list[_Span]:
+    forms = run.hyperparameters(stage_index).forms
+
+    def character(step: int) -> tuple[object, ...]:
+        alpha = batches.alpha[:, step]
+        moving = tuple(np.flatnonzero(alpha).tolist())
+        return (moving, bool((alpha[list(moving)] != 1).any()), forms[step], batches.sizes[step])
+
+    return [
+        _Span(steps=range(own[0], own[-1] + 1), moving=moving, gated=gated)
+        for (moving, gated, _, _), own in (
+            (key, list(group)) for key, group in groupby(steps, key=character)
+        )
+    ]
+
+
+@final
+class _Group:
+    """The lanes of one fraction on their way through a stage."""
+
+    def __init__(
+        self,
+        run: Run,
+        stage_index: int,
+        *,
+        batches: StageBatches,
+        states: Sequence[TrainingState],
+    ) -> None:
+        self.states = list(states)
+        self._run, self._stage_index, self._batches = run, stage_index, batches
+        spans = run.spans(stage_index)
+        self._uniform = all(uniform_groups(state, spans) for state in states)
+        self._repeats: dict[object, int] = {}
+
+    def execute(self, span: _Span, *, progress: "_Progress") -> int:
+        """Advance the lanes that move and return the gradient-examples that it took."""
+        if not span.moving:
+            progress.add(len(span.steps))
+            return 0
+        moving = [self.states[lane] for lane in span.moving]
+        state = moving[0] if len(moving) == 1 else stack(moving)
+        state = self._steps(state, span, progress=progress)
+        after = [state] if len(moving) == 1 else unstack(state)
+        for lane, own in zip(span.moving, after, strict=True):
+            self.states[lane] = own
+        return int(self._batches.sizes[span.steps.start]) * len(span.steps) * len(moving)
+
+    def _steps(self, state: TrainingState, span: _Span, *, progress: "_Progress") -> TrainingState:
+        rows = self._run.hyperparameters(self._stage_index).rows
+        alpha = self._alpha(span, like=state.theta)
+        function: TensorFunction | None = None
+        tensors = state.tensors
+        for block in self._blocks(span):
+            examples = self._batches.block(block.start, block.stop, lanes=span.moving)
+            arguments = step_arguments(rows[block.start : block.stop], examples)
+            if alpha is not None:
+                own = alpha[block.start - span.steps.start :].unbind(0)
+                arguments = [(*a, gate) for a, gate in zip(arguments, own, strict=False)]
+            if function is None:
+                function = self._function(span, state, arguments=(*tensors, *arguments[0]))
+            for of_step in arguments:
+                tensors = function(*tensors, *of_step)
+            self._require_finite(tensors, block)
+            progress.add(len(block))
+        return state.replaced(tensors)
+
+    def _blocks(self, span: _Span) -> list[range]:
+        """Return the span in blocks whose examples fit the memory set aside for them."""
+        lanes = 1 if self._batches.shared(span.moving) else len(span.moving)
+        step_bytes = self._batches.example_bytes * int(self._batches.sizes[span.steps.start])
+        n = max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(1, step_bytes * lanes)))
+        return [span.steps[i : i + n] for i in range(0, len(span.steps), n)]
+
+    def _alpha(self, span: _Span, *, like: Tensor) -> Tensor | None:
+        """Return the gates of a span, [steps] or [steps, L]; None when all are 1."""
+        if not span.gated:
+            return None
+        own = self._batches.alpha[list(span.moving)][:, span.steps.start : span.steps.stop]
+        alpha = torch.from_numpy(own.T.copy()).to(like)
+        return alpha[:, 0] if len(span.moving) == 1 else alpha
+
+    def _function(
+        self, span: _Span, state: TrainingState, *, arguments: tuple[Tensor, ...]
+    ) -> TensorFunction:
+        run, index = self._run, self._stage_index
+        kind = StepKind(
+            form=run.hyperparameters(index).forms[span.steps.start],
+            uniform=self._uniform,
+            gated=span.gated,
+            lanes=None if len(span.moving) == 1 else len(span.moving),
+            shared=self._batches.shared(span.moving),
+        )
+        structure = (tuple(sorted(state.slots)), tuple(sorted(state.buffers)))
+        key = ("advance", id(run.objective(index)), run.spans(index), kind, structure)
+        shapes = (kind, tuple(argument.shape for argument in arguments))
+        self._repeats[shapes] = self._repeats.get(shapes, 0) + len(span.steps)
+        return traced_when_worth(
+            run,
+            lambda: step_function(run, index, kind=kind, like=state),
+            key=key,
+            arguments=arguments,
+            steps=self._repeats[shapes],
+        )
+
+    def _require_finite(self, tensors: Sequence[Tensor], block: range) -> None:
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
+        if not finite.item():
+            stage = self._run.log.stages[self._stage_index]
+            first, last = stage.first_step + block.start, stage.first_step + block.stop - 1
+            raise NumericalError(
+                f"stages[{stage.name}].steps[{first}..{last}]",
+                expected="a finite training state",
+                found="NaN or infinity",
+                remedy="This trajectory diverges: ask for a smaller change of the run, or for "
+                "more examples per step.",
+            )
+
+
+@final
+class _Progress:
+    """Reports progress when at least ``BLOCK_STEPS`` steps were done since the last report."""
+
+    def __init__(self, *, total: int, on_block: OnBlock) -> None:
+        self._total, self._on_block = total, on_block
+        self._done = self._told = 0
+
+    def add(self, steps: int) -> None:
+        self._done += steps
+        if self._done - self._told >= BLOCK_STEPS:
+            self._tell()
+
+    def finish(self) -> None:
+        if self._told < self._done or self._total == 0:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._done
+        self._on_block(self._done, self._total)

@@ -1,0 +1,114 @@
+"""Transitions R_t: what changes before a stage, applied also when the stage is skipped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
+from auditor.errors import PreconditionError
+from auditor.model.layout import ParameterLayout
+from auditor.stagelog.log import Transition
+
+OPTIMIZER_FAMILIES = (
+    frozenset({"momentum_buffer", "initialised"}),
+    frozenset({"exp_avg", "exp_avg_sq", "count"}),
+)
+"""Slots that live together; state is never carried from one family to the other."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransitionMap:
+    """R_t as an affine map of the state: by names, so that layouts may differ.
+
+    Attributes:
+        transition: As recorded.
+        before: Layout of the states it takes.
+        after: Layout of the states it gives.
+        added: Recorded initial values of added parameters and buffers.
+        slots: Optimizer slots that the stage's arithmetic needs.
+        where: Name of the stage in messages.
+    """
+
+    transition: Transition
+    before: ParameterLayout
+    after: ParameterLayout
+    added: Mapping[str, Tensor]
+    slots: tuple[str, ...]
+    where: str
+
+    def __call__(self, state: TrainingState) -> TrainingState:
+        """Return R_t(xi), for states with any leading axes.
+
+        Added parameters take their recorded initial values and empty optimizer slots, removed ones
+        are dropped, ``reset`` empties every slot; everything else keeps its value.
+
+        Raises:
+            PreconditionError: If the optimizer is kept but the state has none to keep.
+        """
+        fresh = {name for name in self.after.names if name in self.transition.added}
+        return TrainingState(
+            theta=self._moved(state.theta, fresh=fresh),
+            slots=self._slots(state, fresh=fresh),
+            buffers=self._buffers(state),
+        )
+
+    def _moved(self, theta: Tensor, *, fresh: set[str]) -> Tensor:
+        if self.before == self.after and not fresh:
+            return theta
+        named = self.before.unflatten(theta)
+        lead = theta.shape[:-1]
+        for name in fresh:
+            value = self.added[name].to(theta)
+            named[name] = value.expand(*lead, *value.shape)
+        return self.after.flatten(named)
+
+    def _buffers(self, state: TrainingState) -> dict[str, Tensor]:
+        lead = state.theta.shape[:-1]
+        buffers = {n: b for n, b in state.buffers.items() if n not in self.transition.removed}
+        for name, value in self.added.items():
+            if name not in self.after.names and value.is_floating_point():
+                own = value.to(state.theta.device)
+                buffers[name] = own.expand(*lead, *own.shape)
+        return buffers
+
+    def _slots(self, state: TrainingState, *, fresh: set[str]) -> dict[str, Tensor]:
+        kept: Mapping[str, Tensor] = {}
+        if self.transition.optimizer == "keep":
+            kept = state.slots
+            self._require_family(kept)
+        needed = set(self.slots) | set(kept)
+        return {slot: self._slot(slot, kept, state=state, fresh=fresh) for slot in sorted(needed)}
+
+    def _slot(
+        self, slot: str, kept: Mapping[str, Tensor], *, state: TrainingState, fresh: set[str]
+    ) -> Tensor:
+        lead = state.theta.shape[:-1]
+        per_tensor = slot in PER_TENSOR_SLOTS
+        size = len(self.after.names) if per_tensor else self.after.size
+        if slot not in kept:
+            return state.theta.new_zeros(*lead, size)
+        values = kept[slot]
+        if self.before == self.after and not fresh:
+            return values
+        if per_tensor:
+            column = {n: values[..., i] for i, n in enumerate(self.before.names) if n not in fresh}
+            zero = values.new_zeros(lead)
+            return torch.stack([column.get(name, zero) for name in self.after.names], dim=-1)
+        named = {n: v for n, v in self.before.unflatten(values).items() if n not in fresh}
+        for name, shape in zip(self.after.names, self.after.shapes, strict=True):
+            named.setdefault(name, values.new_zeros(*lead, *shape))
+        return self.after.flatten(named)
+
+    def _require_family(self, kept: Mapping[str, Tensor]) -> None:
+        for family in OPTIMIZER_FAMILIES:
+            if set(kept) & family and set(self.slots) - family:
+                raise PreconditionError(
+                    f"{self.where}.transition.optimizer",
+                    expected="the state of the stage's own optimizer",
+                    found=f"slots {', '.join(sorted(kept))}",
+                    remedy="Record `reset` where a stage starts a new optimizer.",
+                )

@@ -1,0 +1,64 @@
+"""Small smooth objectives written functionally, so that dynamics are tested without graphs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from auditor.model.layout import ParameterLayout
+from auditor.model.objective import Minibatch
+
+FEATURES, HIDDEN, CLASSES = 4, 3, 3
+MLP_SHAPES = {
+    "body.weight": (HIDDEN, FEATURES),
+    "body.bias": (HIDDEN,),
+    "head.weight": (CLASSES, HIDDEN),
+    "head.bias": (CLASSES,),
+}
+BUFFER = "body.running"
+
+
+@final
+@dataclass(frozen=True)
+class MlpObjective:
+    """Cross entropy of a tanh network whose hidden layer is centred by a running mean.
+
+    The head may be absent from the layout: then it is zero, as before it is added. The buffer
+    feeds the loss, so that its gating matters.
+    """
+
+    layout: ParameterLayout
+
+    def logits(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        named = self.layout.unflatten(theta)
+        hidden = inputs @ named["body.weight"].T + named["body.bias"]
+        running = buffers[BUFFER]
+        activation = torch.tanh(hidden - 0.5 * running)
+        weight = named.get("head.weight")
+        outputs = activation if weight is None else activation @ weight.T + named["head.bias"]
+        return outputs, {BUFFER: 0.9 * running + 0.1 * hidden.mean(0)}
+
+    def loss(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs, new_buffers = self.logits(theta, buffers, batch.inputs[0])
+        picked = torch.log_softmax(outputs, -1).gather(-1, batch.target[:, None])[:, 0]
+        return -(batch.weights * picked).sum() / batch.denominator, new_buffers
+
+
+@final
+@dataclass(frozen=True)
+class LinearRegression:
+    """Half the squared error of a linear model: a quadratic loss, so that steps are affine."""
+
+    layout: ParameterLayout
+
+    def loss(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        residual = batch.inputs[0] @ theta - batch.target
+        return 0.5 * (batch.weights * residual**2).sum() / batch.denominator, {}
