@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,8 +22,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from auditor.edge.folder import write_durably
 from auditor.errors import (
     AuditorError,
+    DocumentRefusedError,
     InternalError,
     NumericalError,
     SubjectError,
@@ -79,6 +82,8 @@ def exit_code(error: AuditorError) -> ExitCode:
     match error:
         case SubjectError():
             return ExitCode.SUBJECT
+        case DocumentRefusedError():
+            return ExitCode.REFUSED_INPUT
         case VerificationError():
             return ExitCode.SIGNATURE
         case UnavailableError():
@@ -122,6 +127,13 @@ def fail(error: AuditorError, *, as_json: bool = False) -> ExitCode:
 def notice(text: str) -> None:
     """Say something on stderr that is no result: a hint or what is being waited for."""
     notices.print(text, markup=False, style="dim")
+
+
+def keep(document: bytes, path: Path | None) -> None:
+    """Write a result to the file that ``--output`` names, whole or not at all."""
+    if path is not None:
+        write_durably(path.absolute(), document, mode=0o644)
+        notice(f"written to {path}")
 
 
 @contextmanager
