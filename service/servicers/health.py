@@ -22,7 +22,7 @@ class Readiness:
     """
 
     def __init__(self, *, conditions: tuple[str, ...], metrics: Metrics) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
         self._conditions = dict.fromkeys(conditions, False)
         self._draining = False
         self._metrics = metrics
