@@ -1,0 +1,222 @@
+"""Put what was recorded together as a StageLog."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+from torch import Tensor
+
+from auditor.errors import StageLogError, UnsupportedError
+from auditor.model.tensors import write_tensors
+from auditor.record.graphs import describe_graph
+from auditor.record.snapshot import Snapshot
+from auditor.record.stage import StageRecorder
+from auditor.record.transition import StateChange
+from auditor.stagelog.batches import write_batches
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.dataset import Dataset
+from auditor.stagelog.log import (
+    Checkpoint,
+    CheckpointRole,
+    Graph,
+    ParameterGroup,
+    ParameterInfo,
+    Run,
+    Stage,
+    StageLog,
+    Stochastic,
+    Transition,
+)
+from auditor.stagelog.schedule import write_schedule
+from auditor.stagelog.validate import STAGELOG_MINOR, refuse_unsupported, validate
+
+
+@final
+@dataclass(kw_only=True)
+class LogParts:
+    """The log of a run that goes on.
+
+    Attributes:
+        blobs: Where blobs go.
+        run: Facts about the run.
+        datasets: Declared and captured datasets by name.
+        start: The checkpoint before the first stage.
+    """
+
+    blobs: BlobStore
+    run: Run
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    start: Checkpoint | None = None
+    parameters: dict[str, ParameterInfo] = field(default_factory=dict)
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def next_step(self) -> int:
+        """Global number of the next stage's first step."""
+        return self.stages[-1].end_step if self.stages else 0
+
+    def begin(self, now: Snapshot) -> None:
+        """Note the state before a stage; before the first it is the log's start."""
+        if not self.stages:
+            self.start = self._checkpoint(0, CheckpointRole.BOUNDARY, now)
+            self.parameters = dict(now.infos)
+
+    def log(self) -> StageLog:
+        """Return the log of all finished stages.
+
+        Raises:
+            StageLogError: If there is none.
+        """
+        if self.start is None or not self.stages:
+            raise StageLogError(
+                "stages", expected="a finished stage", found="none", remedy="Record a stage first."
+            )
+        return StageLog(
+            minor=STAGELOG_MINOR,
+            run=self.run,
+            parameters=self.parameters,
+            graphs=self.graphs,
+            datasets=self.datasets,
+            start=self.start,
+            stages=self.stages,
+        )
+
+    def accept(self, log: StageLog) -> None:
+        """Go on from a log that :meth:`with_stage` returned."""
+        self.parameters, self.graphs = dict(log.parameters), dict(log.graphs)
+        self.datasets, self.stages = dict(log.datasets), log.stages
+
+    def with_stage(self, stage: StageRecorder, *, change: StateChange, end: Snapshot) -> StageLog:
+        """Return the log with one more stage, whose blobs are written.
+
+        Args:
+            stage: The stage, no longer listening.
+            change: What its transition did.
+            end: The state after its last step.
+
+        Raises:
+            StageLogError: If it has no steps, or a batch without a step.
+            UnsupportedError: If a name changed its shape, or an audit could not treat the stage.
+        """
+        stage.table.require_complete()
+        parameters = self._merged(end.infos)
+        graphs, graph = self._with_graph(stage, state_names=end.infos)
+        datasets = dict(self.datasets)
+        if stage.capture.examples:
+            datasets[stage.capture.name] = stage.capture.finish()
+        record = self._stage(stage, graph=graph, change=change, end=end)
+        parts = LogParts(
+            blobs=self.blobs,
+            run=self.run,
+            datasets=datasets,
+            start=self.start,
+            parameters=parameters,
+            graphs=graphs,
+            stages=(*self.stages, record),
+        )
+        log = parts.log()
+        validate(log)
+        if stage.settings.self_check == "replay":
+            refuse_unsupported(log)
+        return log
+
+    def _stage(
+        self, stage: StageRecorder, *, graph: str, change: StateChange, end: Snapshot
+    ) -> Stage:
+        settings, table = stage.settings, stage.table
+        groups = table.trained_groups()
+        trained = frozenset(name for group in groups for name in group)
+        batches = table.batches()
+        kept = [entry for entry in stage.kept if entry[0] < table.next_step]
+        kept.append((table.next_step, CheckpointRole.BOUNDARY, end))
+        return Stage(
+            name=settings.name,
+            kind=settings.kind,
+            graph=graph,
+            bindings=settings.bindings,
+            loss=settings.loss,
+            datasets=tuple(stage.used),
+            first_step=table.first_step,
+            end_step=table.next_step,
+            examples_per_step=max(
+                batches.examples(step) for step in range(table.first_step, table.next_step)
+            ),
+            transition=self._transition(change, trained=trained, present=frozenset(end.infos)),
+            optimizer=stage.arithmetic,
+            groups=tuple(ParameterGroup(parameters=names) for names in groups),
+            schedule=self.blobs.write(write_schedule(table.schedule())),
+            batches=self.blobs.write(write_batches(table.rows, first_step=table.first_step)),
+            checkpoints=tuple(self._checkpoint(*entry) for entry in kept),
+            accumulation=settings.accumulation,
+            clipping=settings.clipping,
+            precision=settings.precision or _precision(end, trained, autocast=stage.facts.autocast),
+            stochastic=Stochastic(
+                dropout="not_recorded" if stage.facts.dropout else "none",
+                augmentation="recorded" if stage.capture.examples else settings.augmentation,
+            ),
+            generated_by=settings.generated_by,
+        )
+
+    def _transition(
+        self, change: StateChange, *, trained: frozenset[str], present: frozenset[str]
+    ) -> Transition:
+        before = self.stages[-1].trainable if self.stages else trained
+        fresh = set(change.added)
+        return Transition(
+            optimizer=change.optimizer,
+            added=change.added,
+            added_values=self._tensors(change.values) if change.added else None,
+            removed=change.removed,
+            frozen=tuple(sorted((before & present) - fresh - trained)),
+            unfrozen=tuple(sorted(trained - before - fresh)),
+        )
+
+    def _with_graph(
+        self, stage: StageRecorder, *, state_names: Mapping[str, ParameterInfo]
+    ) -> tuple[dict[str, Graph], str]:
+        """Return all graphs and the stage's name among them; equal graphs are kept once."""
+        if stage.graph is None:
+            raise StageLogError(
+                f"stage {stage.settings.name!r}",
+                expected="an exported graph",
+                found="none",
+                remedy="Declare a batch, or pass example_inputs.",
+            )
+        graph = describe_graph(
+            stage.graph, state_names=state_names, facts=stage.facts, blobs=self.blobs
+        )
+        for name, known in self.graphs.items():
+            if known == graph:
+                return self.graphs, name
+        name = "model" if not self.graphs else f"model-{len(self.graphs) + 1}"
+        return {**self.graphs, name: graph}, name
+
+    def _merged(self, infos: Mapping[str, ParameterInfo]) -> dict[str, ParameterInfo]:
+        for name, info in infos.items():
+            known = self.parameters.get(name, info)
+            if known != info:
+                raise UnsupportedError(
+                    f'parameters["{name}"]',
+                    expected=f"shape {list(known.shape)}, {known.dtype}, tied to {known.tied_to}, "
+                    "as in earlier stages",
+                    found=f"{list(info.shape)}, {info.dtype}, tied to {info.tied_to}",
+                    remedy="Give a new layer a new attribute name, such as model.head2.",
+                )
+        return {**self.parameters, **infos}
+
+    def _checkpoint(self, step: int, role: CheckpointRole, state: Snapshot) -> Checkpoint:
+        return Checkpoint(
+            step=step,
+            parameters=self._tensors(state.tensors),
+            optimizer=self._tensors(state.slots),
+            role=role,
+        )
+
+    def _tensors(self, tensors: Mapping[str, Tensor]) -> str:
+        return self.blobs.write(write_tensors(tensors))
+
+
+def _precision(end: Snapshot, trained: frozenset[str], *, autocast: bool) -> str:
+    dtypes = sorted({end.infos[name].dtype for name in trained})
+    return f"autocast over {'+'.join(dtypes)}" if autocast else "+".join(dtypes)

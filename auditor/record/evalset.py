@@ -1,0 +1,144 @@
+"""Write examples as columns: datasets of a log and evaluation sets."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.errors import ShapeError, UnsupportedError
+from auditor.model.tensors import write_tensors
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.dataset import Column, Coverage, Dataset, EvaluationSet, Shard
+from auditor.stagelog.digest import Digest, canonical_bytes
+
+ColumnValues = Tensor | np.ndarray | Sequence[str] | Sequence[int] | Sequence[float]
+"""One value per example: a tensor [N, ...], an array [N, ...], or a list of N texts or numbers."""
+
+SHARD_BYTES = 64 * 2**20
+
+DTYPE_NAMES = {
+    torch.float64: "float64", torch.float32: "float32", torch.float16: "float16",
+    torch.bfloat16: "bfloat16", torch.int64: "int64", torch.int32: "int32", torch.int16: "int16",
+    torch.int8: "int8", torch.uint8: "uint8", torch.bool: "bool",
+}  # fmt: skip
+"""Name in a manifest of each dtype that can be recorded."""
+
+
+def write_dataset(
+    columns: Mapping[str, ColumnValues],
+    blobs: BlobStore,
+    *,
+    coverage: Coverage | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Dataset:
+    """Return the manifest entry of examples whose shards are written to ``blobs``.
+
+    Args:
+        columns: Values by column name, the same number N >= 1 in each; texts become codes.
+        blobs: Where shards go.
+        coverage: How much of the data this is; everything by default.
+        shard_bytes: A shard holds as many examples as fit into this, at least one.
+
+    Raises:
+        ShapeError: If columns have different lengths or none has any value.
+        UnsupportedError: If values have a dtype that cannot be recorded.
+    """
+    tensors: dict[str, Tensor] = {}
+    described: dict[str, Column] = {}
+    for name, values in columns.items():
+        tensors[name], described[name] = describe_column(name, values)
+    examples = _common_length(tensors)
+    row_bytes = sum(t[:1].numel() * t.element_size() for t in tensors.values())
+    rows = max(1, shard_bytes // max(1, row_bytes))
+    shards = tuple(
+        Shard(
+            digest=blobs.write(
+                write_tensors({n: t[begin : begin + rows] for n, t in tensors.items()})
+            ),
+            count=min(rows, examples - begin),
+        )
+        for begin in range(0, examples, rows)
+    )
+    return Dataset(
+        examples=examples, columns=described, shards=shards, coverage=coverage or Coverage()
+    )
+
+
+def write_evaluation_set(
+    name: str, columns: Mapping[str, ColumnValues], blobs: BlobStore
+) -> Digest:
+    """Return the digest of an evaluation set's manifest; it and its shards are written.
+
+    The digest is what a query names as ``data``.
+
+    Args:
+        name: What reports call it.
+        columns: Values by column name; ``id`` aligns the rows of a probe's two sets.
+        blobs: Where everything goes.
+    """
+    manifest = EvaluationSet(name=name, dataset=write_dataset(columns, blobs))
+    return blobs.write(canonical_bytes(manifest))
+
+
+def describe_column(name: str, values: ColumnValues) -> tuple[Tensor, Column]:
+    """Return a column as a tensor [N, ...] on the CPU and its description.
+
+    Raises:
+        UnsupportedError: If the dtype cannot be recorded.
+        ShapeError: If the values are a single number.
+    """
+    categories: tuple[str, ...] | None = None
+    if isinstance(values, Tensor):
+        tensor = values.detach().cpu()
+    else:
+        array = np.asarray(values)
+        if array.dtype.kind in "UO":
+            categories, array = _codes(name, array)
+        if array.dtype.kind not in "fiub":
+            raise _unrecordable(name, str(array.dtype))
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if tensor.dtype not in DTYPE_NAMES:
+        raise _unrecordable(name, str(tensor.dtype))
+    if tensor.dim() == 0:
+        raise ShapeError(
+            f'columns["{name}"]',
+            expected="one value per example",
+            found="a single number",
+            remedy="Repeat it for every example.",
+        )
+    column = Column.model_validate({
+        "dtype": DTYPE_NAMES[tensor.dtype],
+        "shape": tuple(tensor.shape[1:]),
+        "categories": categories,
+    })
+    return tensor, column
+
+
+def _codes(name: str, texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the sorted categories and each text's position among them."""
+    if not all(isinstance(text, str) for text in texts.reshape(-1).tolist()):
+        raise _unrecordable(name, "mixed values")
+    categories, codes = np.unique(texts.astype(str), return_inverse=True)
+    return tuple(categories.tolist()), codes.reshape(texts.shape).astype(np.int32)
+
+
+def _common_length(tensors: Mapping[str, Tensor]) -> int:
+    lengths = {name: tensor.shape[0] for name, tensor in tensors.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ShapeError(
+            "columns",
+            expected="columns with the same number of examples, at least one",
+            found=lengths,
+            remedy="Give every column one value per example.",
+        )
+    return next(iter(lengths.values()))
+
+
+def _unrecordable(name: str, found: str) -> UnsupportedError:
+    return UnsupportedError(
+        f'columns["{name}"]',
+        expected=f"text or one of {', '.join(DTYPE_NAMES.values())}",
+        found=found,
+        remedy="Convert the column before it is recorded.",
+    )

@@ -1,0 +1,256 @@
+"""Record a staged training from any torch loop: ``Recorder`` and its stages."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer as TorchOptimizer
+
+from auditor.edge.clock import Clock, SystemClock
+from auditor.errors import StageLogError
+from auditor.record.assemble import LogParts
+from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
+from auditor.record.evalset import ColumnValues, describe_column, write_dataset
+from auditor.record.export import export_graph
+from auditor.record.graphs import Exporter
+from auditor.record.optimizers import copy_slots, describe_optimizer
+from auditor.record.sink import FolderSink, LogSink
+from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
+from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
+from auditor.record.transition import StateChange, state_change
+from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
+
+
+@final
+class Recorder:
+    """Writes the stage log of a run; nothing but the optimizer's steps is wrapped.
+
+    The log is complete after every stage: a crash loses at most the stage that was running.
+
+    Args:
+        destination: A folder for the log, or another sink.
+        model: The model that is trained, without wrappers such as DistributedDataParallel.
+        run_name: What reports call the run.
+        labels: Free facts about the run.
+        source_revision: Revision of the training code.
+        clock: Where the time comes from.
+        export: What turns the model into a graph.
+    """
+
+    def __init__(
+        self,
+        destination: Path | str | LogSink,
+        model: nn.Module,
+        *,
+        run_name: str,
+        labels: Mapping[str, str] | None = None,
+        source_revision: str | None = None,
+        clock: Clock | None = None,
+        export: Exporter = export_graph,
+    ) -> None:
+        self._sink: LogSink = (
+            FolderSink(Path(destination)) if isinstance(destination, Path | str) else destination
+        )
+        self._model = model
+        self._export = export
+        self._handles: dict[str, DatasetHandle] = {}
+        self._failed: str | None = None
+        self._open: str | None = None
+        self._last: Snapshot | None = None
+        created = (clock or SystemClock()).now()
+        self._parts = LogParts(
+            blobs=self._sink.blobs,
+            run=Run(
+                name=run_name,
+                created=created.isoformat(timespec="seconds"),
+                recorder=f"stageaudit {_own_version()}",
+                framework=f"torch {torch.__version__}",
+                source_revision=source_revision,
+                hardware=_hardware(model),
+                labels=dict(labels or {}),
+            ),
+        )
+
+    @property
+    def log(self) -> StageLog:
+        """The log up to the last finished stage.
+
+        Raises:
+            StageLogError: If no stage is finished.
+        """
+        return self._parts.log()
+
+    def dataset(self, name: str, columns: Mapping[str, ColumnValues]) -> DatasetHandle:
+        """Return a handle for ``stage.batch``; the examples are written now.
+
+        Args:
+            name: Name in the log.
+            columns: Values by column, the same number of examples in each. Text columns such as
+                ``source`` are what an audit selects by.
+
+        Raises:
+            StageLogError: If the log has a dataset of this name.
+        """
+        if name in self._parts.datasets:
+            raise StageLogError(
+                f"dataset {name!r}",
+                expected="a name that no other dataset has",
+                found="a second dataset",
+                remedy="Record each dataset once and keep the handle.",
+            )
+        dataset = write_dataset(columns, self._sink.blobs)
+        self._parts.datasets[name] = dataset
+        sample = {c: describe_column(c, v)[0][:SAMPLE_ROWS].clone() for c, v in columns.items()}
+        self._handles[name] = DatasetHandle(name=name, examples=dataset.examples, sample=sample)
+        return self._handles[name]
+
+    @contextmanager
+    def stage(  # noqa: PLR0913 - one keyword for each thing a stage declares
+        self,
+        name: str,
+        *,
+        optimizer: TorchOptimizer,
+        loss: Loss | str,
+        inputs: Mapping[str, str],
+        target: str,
+        kind: StageKind | str = StageKind.OTHER,
+        weight: str | None = None,
+        output: int = 0,
+        example_inputs: tuple[Tensor, ...] | None = None,
+        accumulation: int = 1,
+        clipping: Clipping | None = None,
+        augmentation: Literal["none", "not_recorded"] = "none",
+        precision: str | None = None,
+        cadence_steps: int | None = None,
+        self_check: SelfCheck = "replay",
+        generated_by: str | None = None,
+    ) -> Iterator[StageRecorder]:
+        """Record the optimizer's steps inside the ``with`` block as one stage.
+
+        Args:
+            name: Name in the log and in reports.
+            optimizer: SGD, Adam or AdamW; its ``step()`` is what is recorded.
+            loss: A kind (mean over the step's examples) or the whole description.
+            inputs: Name of each argument of ``model.forward``, in order, and its column.
+            target: Column of the loss's target.
+            kind: What the stage is for.
+            weight: Column of per-example weights of the loss.
+            output: Which output of the model the loss takes.
+            example_inputs: Inputs for exporting the graph; by default rows of the first batch.
+            accumulation: Backward passes before a step, whose losses are divided by this number.
+            clipping: Gradient clipping before the step.
+            augmentation: ``not_recorded`` when the model saw other tensors than the columns hold.
+            precision: The parameters' by default.
+            cadence_steps: Keep a checkpoint every so many steps.
+            self_check: ``replay`` replays the first steps through the exported graph when the
+                stage closes, and refuses to close it when they differ from what happened.
+            generated_by: The model or stage that generated the stage's data.
+
+        Yields:
+            What the loop declares its batches to.
+
+        Raises:
+            StageLogError: If batches and steps do not match, or the self-check fails.
+            UnsupportedError: If the stage uses what a log cannot hold or an audit not treat.
+        """
+        self._require_ready(name)
+        settings = StageSettings(
+            name=name,
+            kind=StageKind(kind),
+            bindings=Bindings(inputs=dict(inputs), target=target, weight=weight, output=output),
+            loss=Loss(kind=loss) if isinstance(loss, str) else loss,
+            accumulation=accumulation,
+            clipping=clipping,
+            augmentation=augmentation,
+            precision=precision,
+            cadence_steps=cadence_steps,
+            self_check=self_check,
+            generated_by=generated_by,
+        )
+        stage: StageRecorder | None = None
+        self._open = name
+        try:
+            before, now = self._last, self._snapshot(optimizer)
+            change = state_change(before or now, now, stage=name)
+            self._parts.begin(now)
+            stage = StageRecorder(
+                settings=settings,
+                model=self._model,
+                optimizer=optimizer,
+                first_step=self._parts.next_step,
+                datasets=self._handles,
+                capture=Capture(name=f"{name}-captured", blobs=self._sink.blobs),
+                export=lambda examples: self._export(
+                    self._model, examples, input_names=tuple(inputs)
+                ),
+                example_inputs=example_inputs,
+            )
+            stage.open()
+            yield stage
+            stage.close()
+            self._finish(stage, change=change)
+        except BaseException:
+            # Steps that the log does not hold were taken: it cannot go on from here.
+            self._failed = name if stage is not None and stage.table.rows else None
+            raise
+        finally:
+            self._open = None
+            if stage is not None:
+                stage.close()
+
+    def _finish(self, stage: StageRecorder, *, change: StateChange) -> None:
+        end = stage.snapshot()
+        log = self._parts.with_stage(stage, change=change, end=end)
+        if stage.settings.self_check == "replay":
+            from auditor.record.self_check import require_reproducible  # noqa: PLC0415
+
+            require_reproducible(log, self._sink.blobs, facts=stage.facts)
+        self._parts.accept(log)
+        self._sink.write_manifest(log)
+        self._last = end
+
+    def _snapshot(self, optimizer: TorchOptimizer) -> Snapshot:
+        return Snapshot(
+            infos=describe_state(self._model),
+            tensors=copy_state(self._model),
+            slots=copy_slots(
+                optimizer,
+                parameter_names(self._model),
+                kind=describe_optimizer(optimizer).kind,
+            ),
+        )
+
+    def _require_ready(self, name: str) -> None:
+        if self._failed is not None:
+            raise StageLogError(
+                f"stage {name!r}",
+                expected="stages that were recorded to their end",
+                found=f"stage {self._failed!r}, which was not",
+                remedy="Start a new log, from the last recorded boundary if you can.",
+            )
+        if self._open is not None:
+            raise StageLogError(
+                f"stage {name!r}",
+                expected="one stage at a time",
+                found=f"stage {self._open!r} still open",
+                remedy="Leave its `with` block first.",
+            )
+
+
+def _own_version() -> str:
+    try:
+        return version("stageaudit")
+    except PackageNotFoundError:
+        return "from source"
+
+
+def _hardware(model: nn.Module) -> str:
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.machine()

@@ -1,0 +1,244 @@
+"""One stage while it trains: declared batches, hooks on the optimizer, checkpoints."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer as TorchOptimizer
+
+from auditor.errors import StageLogError, UnsupportedError
+from auditor.record.datasets import Capture, DatasetHandle
+from auditor.record.facts import ForwardFacts, forward_facts
+from auditor.record.optimizers import copy_slots, describe_optimizer
+from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
+from auditor.record.steps import StepTable
+from auditor.stagelog.batches import BatchRow
+from auditor.stagelog.log import Bindings, CheckpointRole, Clipping, Loss, StageKind
+from auditor.stagelog.rules_stages import WITNESS_STEPS
+
+SelfCheck = Literal["replay", "off"]
+Indices = Tensor | np.ndarray | Sequence[int]
+Weights = Tensor | np.ndarray | Sequence[float]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageSettings:
+    """What a stage is, as the caller of :meth:`Recorder.stage` declared it."""
+
+    name: str
+    kind: StageKind
+    bindings: Bindings
+    loss: Loss
+    accumulation: int
+    clipping: Clipping | None
+    augmentation: Literal["none", "not_recorded"]
+    precision: str | None
+    cadence_steps: int | None
+    self_check: SelfCheck
+    generated_by: str | None
+
+
+@final
+@dataclass(kw_only=True)
+class StageRecorder:
+    """Records a stage; made by :meth:`auditor.record.recorder.Recorder.stage`.
+
+    Declare what each step uses with :meth:`batch` or :meth:`batch_tensors`, then call
+    ``optimizer.step()`` as usual.
+    """
+
+    settings: StageSettings
+    model: nn.Module
+    optimizer: TorchOptimizer
+    first_step: int
+    datasets: Mapping[str, DatasetHandle]
+    capture: Capture
+    export: Callable[[tuple[Tensor, ...]], bytes]
+    example_inputs: tuple[Tensor, ...] | None
+    graph: bytes | None = None
+    facts: ForwardFacts = field(default_factory=ForwardFacts)
+    used: dict[str, None] = field(default_factory=dict)
+    kept: list[tuple[int, CheckpointRole, Snapshot]] = field(default_factory=list)
+    _removers: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.arithmetic = describe_optimizer(self.optimizer)
+        self.table = StepTable(
+            stage=self.settings.name,
+            first_step=self.first_step,
+            kind=self.arithmetic.kind,
+            names=parameter_names(self.model),
+            accumulation=self.settings.accumulation,
+            mean=self.settings.loss.reduction == "mean",
+        )
+
+    def open(self) -> None:
+        """Begin to listen to the optimizer and the model."""
+        if self.example_inputs is not None:
+            self.graph = self.export(self.example_inputs)
+        self._removers = [
+            self.optimizer.register_step_pre_hook(self._before_step).remove,
+            self.optimizer.register_step_post_hook(self._after_step).remove,
+            self.model.register_forward_pre_hook(self._at_forward).remove,
+        ]
+
+    def close(self) -> None:
+        """Stop listening; harmless when repeated."""
+        while self._removers:
+            self._removers.pop()()
+
+    def batch(
+        self,
+        dataset: DatasetHandle,
+        indices: Indices,
+        weights: Weights | None = None,
+        *,
+        microbatch: int | None = None,
+    ) -> None:
+        """Declare examples of the next step, by their positions in a dataset.
+
+        Several calls before a step are its microbatches when ``accumulation`` was declared, and
+        the parts of one mixed batch otherwise.
+
+        Args:
+            dataset: What :meth:`Recorder.dataset` returned.
+            indices: Positions, [n]; the order does not matter.
+            weights: Factors of the examples' losses in the step's sum, [n]; 1 by default.
+            microbatch: Which microbatch; by default each call is the next one.
+
+        Raises:
+            StageLogError: If positions or weights do not fit the dataset, or the batch cannot
+                belong to the next step.
+        """
+        if self.datasets.get(dataset.name) is not dataset:
+            raise StageLogError(
+                self.table.where,
+                expected="a dataset of this recorder",
+                found=dataset.name,
+                remedy="Pass what recorder.dataset(name, columns) returned.",
+            )
+        if self.graph is None:
+            columns = self.settings.bindings.inputs.values()
+            self._require_columns(dataset.sample, dataset.name)
+            self.graph = self.export(tuple(dataset.sample[column] for column in columns))
+        self._declare(dataset.name, indices, weights, examples=dataset.examples, part=microbatch)
+
+    def batch_tensors(
+        self,
+        columns: Mapping[str, Tensor],
+        weights: Weights | None = None,
+        *,
+        microbatch: int | None = None,
+    ) -> None:
+        """Declare the examples of the next step by the tensors that the model saw.
+
+        They are copied into a dataset of the log, so that augmentation becomes part of the data.
+
+        Args:
+            columns: Every bound column and any other, such as ``source``: [n, ...].
+            weights: Factors of the examples' losses in the step's sum, [n]; 1 by default.
+            microbatch: Which microbatch; by default each call is the next one.
+        """
+        self._require_columns(columns, self.capture.name)
+        if self.graph is None:
+            bound = self.settings.bindings.inputs.values()
+            self.graph = self.export(tuple(columns[column][:2] for column in bound))
+        indices = np.array(self.capture.append(columns), dtype=np.int64)
+        self._declare(
+            self.capture.name, indices, weights, examples=self.capture.examples, part=microbatch
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the training state as it is now."""
+        return Snapshot(
+            infos=describe_state(self.model),
+            tensors=copy_state(self.model),
+            slots=copy_slots(self.optimizer, self.table.names, kind=self.arithmetic.kind),
+        )
+
+    def _declare(
+        self,
+        dataset: str,
+        indices: Indices,
+        weights: Weights | None,
+        *,
+        examples: int,
+        part: int | None,
+    ) -> None:
+        positions = _array(indices)
+        factors = None if weights is None else _array(weights).astype(np.float64)
+        if (
+            positions.ndim != 1 or len(positions) == 0 or positions.dtype.kind not in "iu"
+            or positions.min() < 0 or positions.max() >= examples
+        ):  # fmt: skip
+            raise StageLogError(
+                self.table.where,
+                expected=f"positions [n] from 0 to {examples - 1} in {dataset!r}",
+                found=f"{positions.dtype} {positions.shape}"
+                + (f" up to {positions.max()}" if positions.size else ""),
+                remedy="Pass the indices that the sampler drew.",
+            )
+        if factors is not None and (
+            factors.shape != positions.shape or not np.isfinite(factors).all()
+        ):
+            raise StageLogError(
+                self.table.where,
+                expected=f"{len(positions)} finite weights",
+                found=f"shape {factors.shape}",
+                remedy="Pass one weight per index.",
+            )
+        row = BatchRow(dataset=dataset, indices=positions.astype(np.int64), weights=factors)
+        self.table.declare(row, microbatch=part)
+        self.used[dataset] = None
+
+    def _require_columns(self, columns: Mapping[str, Any], dataset: str) -> None:
+        bindings = self.settings.bindings
+        bound = {*bindings.inputs.values(), bindings.target, bindings.weight, bindings.mask}
+        missing = sorted(name for name in bound - {None} if name and name not in columns)
+        if missing:
+            raise StageLogError(
+                f"stage {self.settings.name!r}",
+                expected=f"the bound columns in {dataset!r}",
+                found=f"no {', '.join(missing)}",
+                remedy="Record these columns, or bind others.",
+            )
+
+    def _at_forward(self, module: nn.Module, _inputs: object) -> None:
+        # The first forward pass that will be differentiated shows the modes of training.
+        if torch.is_grad_enabled() and not self.table.rows:
+            self.facts = forward_facts(module)
+            if self.facts.dropout and self.settings.self_check == "replay":
+                raise UnsupportedError(
+                    f"stage {self.settings.name!r}",
+                    expected="a model without active dropout",
+                    found=f"rates {self.facts.dropout}",
+                    remedy="Set the rates to 0 or call model.eval(): masks cannot be replayed. "
+                    'Pass self_check="off" to record the stage all the same.',
+                )
+
+    def _before_step(
+        self, optimizer: TorchOptimizer, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        if [a for a in (*arguments[1:], *options.values()) if a is not None]:
+            raise UnsupportedError(
+                self.table.where,
+                expected="optimizer.step() without a closure",
+                found="a closure",
+                remedy="Compute the gradients before the step.",
+            )
+        self.table.begin_step(optimizer)
+
+    def _after_step(self, *_: object) -> None:
+        done, step = len(self.table.rows), self.table.next_step
+        if done == WITNESS_STEPS:
+            self.kept.append((step, CheckpointRole.WITNESS, self.snapshot()))
+        elif self.settings.cadence_steps and done % self.settings.cadence_steps == 0:
+            self.kept.append((step, CheckpointRole.CADENCE, self.snapshot()))
+
+
+def _array(values: Tensor | np.ndarray | Sequence[int] | Sequence[float]) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

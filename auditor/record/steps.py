@@ -1,0 +1,194 @@
+"""What each step of a stage did: its hyperparameters, its examples, and which tensors it moved."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import numpy as np
+from torch.optim.optimizer import Optimizer as TorchOptimizer
+
+from auditor.errors import StageLogError
+from auditor.record.optimizers import group_hyperparameters
+from auditor.stagelog.batches import Batches, BatchRow
+from auditor.stagelog.schedule import COLUMNS_OF, Schedule
+
+
+@final
+@dataclass(kw_only=True)
+class StepTable:
+    """Rows of the schedule and the batches of one stage, one step after the other.
+
+    Attributes:
+        stage: Name of the stage, for messages.
+        first_step: Global number of its first step.
+        kind: Kind of the optimizer.
+        names: Owner's name of every parameter of the model, by ``id``.
+        accumulation: Microbatches of a step, as declared.
+        mean: Whether a step's loss is a mean.
+    """
+
+    stage: str
+    first_step: int
+    kind: str
+    names: Mapping[int, str]
+    accumulation: int
+    mean: bool
+    groups: tuple[tuple[str, ...], ...] = ()
+    rows: list[tuple[BatchRow, ...]] = field(default_factory=list)
+    numbers: list[list[dict[str, float]]] = field(default_factory=list)
+    _pending: list[BatchRow] = field(default_factory=list)
+    _moved: tuple[tuple[bool, ...], ...] = ()
+
+    @property
+    def next_step(self) -> int:
+        """Global number of the step that is being prepared."""
+        return self.first_step + len(self.rows)
+
+    @property
+    def where(self) -> str:
+        """That step in messages."""
+        return f"stage {self.stage!r}, step {self.next_step}"
+
+    def declare(self, row: BatchRow, *, microbatch: int | None) -> None:
+        """Note examples of the next step.
+
+        Raises:
+            StageLogError: If the step has more microbatches than declared, or a dataset appears
+                twice in one microbatch: most likely a batch whose step was skipped.
+        """
+        if microbatch is None:
+            microbatch = 0 if self.accumulation == 1 else len(self._pending)
+        if not 0 <= microbatch < self.accumulation:
+            raise StageLogError(
+                self.where,
+                expected=f"at most accumulation={self.accumulation} microbatches before a step",
+                found=f"microbatch {microbatch}",
+                remedy="Declare accumulation=... in run.stage, and only batches that were used.",
+            )
+        if any((r.microbatch, r.dataset) == (microbatch, row.dataset) for r in self._pending):
+            raise StageLogError(
+                self.where,
+                expected="optimizer.step() after each declared batch",
+                found=f"a second batch of {row.dataset!r} before the step",
+                remedy="Do not declare a batch whose step is skipped; for gradient accumulation "
+                "declare accumulation=... in recorder.stage.",
+            )
+        self._pending.append(replace(row, microbatch=microbatch))
+
+    def begin_step(self, optimizer: TorchOptimizer) -> None:
+        """Note the numbers and parameters that ``optimizer.step()`` is about to use.
+
+        Raises:
+            StageLogError: If no batch was declared or other parameters are trained than before.
+        """
+        if not self._pending:
+            raise StageLogError(
+                self.where,
+                expected="a declared batch before optimizer.step()",
+                found="none",
+                remedy="Call stage.batch(dataset, indices) or stage.batch_tensors(...) first.",
+            )
+        self._note_moved(optimizer)
+        self.numbers.append([
+            group_hyperparameters(self.kind, group) for group in optimizer.param_groups
+        ])
+        self.rows.append(tuple(self._weighted(self._pending)))
+        self._pending = []
+
+    def require_complete(self) -> None:
+        """Refuse a stage without steps or with a batch that no step used.
+
+        Raises:
+            StageLogError: In either case.
+        """
+        if self._pending:
+            raise StageLogError(
+                self.where,
+                expected="optimizer.step() after the declared batch",
+                found="the end of the stage",
+                remedy="Declare a batch only when its step is executed.",
+            )
+        if not self.rows:
+            raise StageLogError(
+                f"stage {self.stage!r}",
+                expected="at least one step",
+                found="none",
+                remedy="Pass the optimizer whose step() trains this stage.",
+            )
+
+    def schedule(self) -> Schedule:
+        """Return the hyperparameters of the groups that were trained, [steps, groups] each."""
+        used = [position for position, names in enumerate(self.groups) if names]
+        return Schedule(
+            first_step=self.first_step,
+            columns={
+                name: np.array([[step[g][name] for g in used] for step in self.numbers])
+                for name in COLUMNS_OF[self.kind]
+            },
+        )
+
+    def batches(self) -> Batches:
+        """Return the examples of every step."""
+        return Batches(self.rows, first_step=self.first_step)
+
+    def trained_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Return the parameters of each group that were trained; groups without any left out."""
+        return tuple(names for names in self.groups if names)
+
+    def _note_moved(self, optimizer: TorchOptimizer) -> None:
+        """The optimizer moves the parameters that have a gradient; the others are frozen."""
+        moved = tuple(
+            tuple(p.grad is not None for p in group["params"]) for group in optimizer.param_groups
+        )
+        if not self.rows:
+            self._moved = moved
+            self.groups = tuple(
+                self._names_of(group["params"], flags)
+                for group, flags in zip(optimizer.param_groups, moved, strict=True)
+            )
+        elif moved != self._moved:
+            raise StageLogError(
+                self.where,
+                expected="gradients for the same parameters at every step of a stage",
+                found=f"{sum(map(sum, moved))} parameters with a gradient, "
+                f"{sum(map(sum, self._moved))} at the first step",
+                remedy="Start a new stage when parameters are frozen or unfrozen.",
+            )
+
+    def _names_of(self, parameters: Sequence[object], moved: Sequence[bool]) -> tuple[str, ...]:
+        names = []
+        for parameter, used in zip(parameters, moved, strict=True):
+            name = self.names.get(id(parameter))
+            if name is None and used:
+                raise StageLogError(
+                    self.where,
+                    expected="an optimizer of the recorded model's parameters",
+                    found="a parameter that is not the model's",
+                    remedy="Pass the model that is trained to Recorder, without wrappers.",
+                )
+            if name is not None and used:
+                names.append(name)
+        return tuple(names)
+
+    def _weighted(self, rows: Sequence[BatchRow]) -> Sequence[BatchRow]:
+        """Scale weights where a mean over microbatches is not the mean over their examples.
+
+        Training divides the sum of the A microbatch means by A, a log the sum over all n examples
+        by n: an example of a microbatch of n_m counts n / (A n_m), which is 1 for equal sizes.
+        """
+        if not self.mean or self.accumulation == 1:
+            return rows
+        sizes: dict[int, int] = {}
+        for row in rows:
+            sizes[row.microbatch] = sizes.get(row.microbatch, 0) + len(row.indices)
+        total = sum(sizes.values())
+        if all(size * self.accumulation == total for size in sizes.values()):
+            return rows
+        return [
+            replace(
+                row,
+                weights=(np.ones(len(row.indices)) if row.weights is None else row.weights)
+                * (total / (self.accumulation * sizes[row.microbatch])),
+            )
+            for row in rows
+        ]
