@@ -21,6 +21,7 @@ class ImportLimits:
     constant_bytes: int = 64 * 2**20  #: constants that a graph without weights carries, together
     folded_bytes: int = 256 * 2**20  #: constants computed while a graph is specialised, together
     header_bytes: int = 16 * 2**20  #: header of a safetensors file
+    value_bytes: int = 2**36  #: any one value that a plan computes
     plans: int = 32  #: specialised plans that are kept for one model
 
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
+from auditor.errors import InputError
 from auditor.model.layout import ParameterLayout
+from auditor.model.losses import per_example_loss, require_known_loss
+from auditor.model.onnx_description import Mode
+from auditor.model.onnx_model import OnnxModel
+from auditor.stagelog.log import Bindings, Graph, Loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +56,96 @@ class Objective(Protocol):
             buffers: Buffers by name; the result has the same names.
             batch: The examples, without lane axes.
         """
+
+
+@final
+class GraphObjective:
+    """The objective of an imported graph: its loss on a bound output.
+
+    Args:
+        model: The graph.
+        bindings: Which output the loss is taken of; every graph input must be bound.
+        loss: Kind and options.
+        layout: Names in theta; those of the model's parameters.
+        mode: ``train`` if the stage normalised by batch statistics: see :func:`forward_mode`.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        *,
+        bindings: Bindings,
+        loss: Loss,
+        layout: ParameterLayout,
+        mode: Mode,
+    ) -> None:
+        require_known_loss(loss)
+        _require_bound(model, bindings)
+        _require_same_parameters(model, layout)
+        self._model = model
+        self._output = bindings.output
+        self._loss = loss
+        self._layout = layout
+        self._mode: Mode = mode
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Where each parameter lies in theta."""
+        return self._layout
+
+    def loss(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return ``sum_i w_i l_i / denominator``, [], and the buffers after the forward pass.
+
+        Args:
+            theta: Parameters, [P].
+            buffers: Buffers by name.
+            batch: The examples, without lane axes; the graph is specialised to its shapes once.
+        """
+        plan = self._model.specialise(
+            tuple(tuple(tensor.shape) for tensor in batch.inputs),
+            mode=self._mode,
+            device=theta.device,
+        )
+        outputs = plan(self._layout.unflatten(theta), buffers, *batch.inputs)
+        losses = per_example_loss(self._loss, outputs.values[self._output], batch.target)  # [B]
+        return (batch.weights * losses).sum() / batch.denominator, outputs.buffers
+
+
+def forward_mode(graph: Graph) -> Mode:
+    """Return the mode in which a stage's forward passes ran, as its log says."""
+    return "train" if graph.batch_norm == "batch" else "eval"
+
+
+def _require_bound(model: OnnxModel, bindings: Bindings) -> None:
+    names = [value.name for value in model.inputs]
+    if set(names) != set(bindings.inputs):
+        raise InputError(
+            "bindings.inputs",
+            expected="a column for each of " + ", ".join(names),
+            found=", ".join(bindings.inputs),
+            remedy="Bind exactly the inputs of the stage's graph.",
+        )
+    if bindings.output >= len(model.outputs):
+        raise InputError(
+            "bindings.output",
+            expected=f"one of {len(model.outputs)} outputs, from 0",
+            found=bindings.output,
+            remedy="Bind an output that the stage's graph has.",
+        )
+
+
+def _require_same_parameters(model: OnnxModel, layout: ParameterLayout) -> None:
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    for name in (*model.params, *layout.names):
+        wanted = model.params[name].shape if name in model.params else None
+        if wanted != shapes.get(name):
+            raise InputError(
+                f"parameters[{name}]",
+                expected=f"shape {wanted} as in the graph"
+                if wanted is not None
+                else "no such name",
+                found=shapes.get(name, "none"),
+                remedy="Use the layout of the stage that the graph belongs to.",
+            )

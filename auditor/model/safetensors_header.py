@@ -39,7 +39,7 @@ class TensorEntry:
 
 def read_header(
     data: bytes | bytearray | memoryview, *, where: str, limits: ImportLimits = DEFAULT_LIMITS
-) -> Mapping[str, TensorEntry]:
+) -> dict[str, TensorEntry]:
     """Return where each tensor of a safetensors file lies, in order of position.
 
     Args:
@@ -92,7 +92,7 @@ def read_header(
         position = entry.end
     if position != len(data):
         _refuse(where, f"{position} bytes in all", f"{len(data)} bytes")
-    return MappingProxyType(dict(ordered))
+    return dict(ordered)
 
 
 def _parse(text: bytes, *, where: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""ONNX operators as pure torch functions: one file a family, one literal table."""

@@ -1,0 +1,126 @@
+"""Normalisations, and softmax."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from auditor.model.onnx_ops.call import Call, Kernel
+
+
+def batch_normalization(call: Call) -> Kernel:
+    """Build BatchNormalization in the mode of the caller; the graph's own mode says nothing.
+
+    The exporter writes inference form also for a module in training (see docs on model import).
+    In ``train`` mode the batch's statistics normalise, and the running ones are updated as torch
+    does: new = m old + (1 - m) batch, with the *unbiased* variance, where m is ONNX's momentum.
+    They depend on the parameters and are differentiated like any result: buffers are state.
+
+    Raises:
+        UnsupportedError: If the node itself asks for training mode.
+    """
+    epsilon, keep = call.number("epsilon", 1e-5), call.number("momentum", 0.9)
+    if call.integer("training_mode", 0):
+        raise call.unsupported("a graph exported in evaluation mode", "training_mode = 1")
+    if call.mode == "eval":
+        return Kernel(
+            lambda x, scale, bias, mean, variance: functional.batch_norm(
+                x, mean, variance, scale, bias, training=False, eps=epsilon
+            ),
+            (0, 1, 2, 3, 4),
+        )
+    axes = [0, *range(2, call.rank())]
+
+    def run(x: Tensor, *state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scale, bias, mean, variance = state
+        batch_variance, batch_mean = torch.var_mean(x, dim=axes, correction=1)
+        y = functional.batch_norm(x, None, None, scale, bias, training=True, eps=epsilon)
+        return (
+            y,
+            keep * mean + (1 - keep) * batch_mean,
+            keep * variance + (1 - keep) * batch_variance,
+        )
+
+    return Kernel(run, (0, 1, 2, 3, 4), results=3, updates=((3, 1), (4, 2)))
+
+
+def layer_normalization(call: Call) -> Kernel:
+    """Build LayerNormalization over the axes from ``axis`` on."""
+    shape = call.shape()[call.axis(call.integer("axis", -1)) :]
+    epsilon = call.number("epsilon", 1e-5)
+    if sum(name != "" for name in call.node.outputs) > 1:
+        return _layer_normalization_with_statistics(call, axes=len(shape), epsilon=epsilon)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.layer_norm(x, shape, _fit(scale, shape), _fit(bias, shape), epsilon)
+
+    return Kernel(run, call.present)
+
+
+def group_normalization(call: Call) -> Kernel:
+    """Build GroupNormalization with one scale and bias per channel."""
+    groups, epsilon = call.integer("num_groups"), call.number("epsilon", 1e-5)
+    return Kernel(lambda x, s, b: functional.group_norm(x, groups, s, b, epsilon), (0, 1, 2))
+
+
+def instance_normalization(call: Call) -> Kernel:
+    """Build InstanceNormalization: each channel of each example by itself."""
+    epsilon = call.number("epsilon", 1e-5)
+    channels = call.shape()[1]
+    # One group per channel is the same function, and has rules for every transform.
+    return Kernel(lambda x, s, b: functional.group_norm(x, channels, s, b, epsilon), (0, 1, 2))
+
+
+def rms_normalization(call: Call) -> Kernel:
+    """Build RMSNormalization over the axes from ``axis`` on."""
+    first, epsilon = call.axis(call.integer("axis", -1)), call.number("epsilon", 1e-5)
+    axes = list(range(first, call.rank()))
+
+    def run(x: Tensor, scale: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(dim=axes, keepdim=True) + epsilon) * scale
+
+    return Kernel(run, (0, 1))
+
+
+def softmax(call: Call) -> Kernel:
+    """Build Softmax along one axis."""
+    axis = call.axis(call.integer("axis", -1))
+    return Kernel(lambda x: functional.softmax(x, dim=axis), (0,))
+
+
+def log_softmax(call: Call) -> Kernel:
+    """Build LogSoftmax along one axis."""
+    axis = call.axis(call.integer("axis", -1))
+    return Kernel(lambda x: functional.log_softmax(x, dim=axis), (0,))
+
+
+def lp_normalization(call: Call) -> Kernel:
+    """Build LpNormalization: divide by the norm of order 1 or 2 along an axis."""
+    axis, order = call.axis(call.integer("axis", -1)), call.integer("p", 2)
+    if order == 1:
+        return Kernel(lambda x: x / x.abs().sum(dim=axis, keepdim=True), (0,))
+    return Kernel(lambda x: x / x.square().sum(dim=axis, keepdim=True).sqrt(), (0,))
+
+
+def _layer_normalization_with_statistics(call: Call, *, axes: int, epsilon: float) -> Kernel:
+    normalized = [-1 - i for i in range(axes)]
+    results = len(call.node.outputs)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> tuple[Tensor, ...]:
+        mean = x.mean(dim=normalized, keepdim=True)
+        centred = x - mean
+        inverse = torch.rsqrt(centred.square().mean(dim=normalized, keepdim=True) + epsilon)
+        y = centred * inverse * scale
+        return (y if bias is None else y + bias, mean, inverse)[:results]
+
+    return Kernel(run, call.present, results=results)
+
+
+def _fit(parameter: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    """Return a parameter of exactly the normalised shape; ONNX lets it broadcast."""
+    if parameter is None or tuple(parameter.shape) == shape:
+        return parameter
+    if math.prod(parameter.shape) == math.prod(shape):
+        return parameter.reshape(shape)
+    return parameter.expand(shape)

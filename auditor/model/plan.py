@@ -1,0 +1,112 @@
+"""A graph at fixed shapes: a straight line of pure torch calls."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+from torch import Tensor
+
+from auditor.checks import require_shape
+from auditor.errors import InputError
+
+
+class Outputs(NamedTuple):
+    """What a forward pass gives; a pytree, so that transforms may return it.
+
+    Args:
+        values: The graph's outputs, in its order.
+        buffers: Every buffer that was given, after the pass.
+    """
+
+    values: tuple[Tensor, ...]
+    buffers: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One call: which slots it reads, which it fills, and which are not read again."""
+
+    function: Callable[..., Any]
+    arguments: tuple[int, ...]
+    results: tuple[int, ...]
+    last_read: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The forward computation at fixed input shapes, as a pure function.
+
+    Safe inside ``torch.func`` transforms: grad, jvp, forward over reverse, vmap over parameters,
+    buffers and inputs; and inside ``trace``.
+
+    Args:
+        slots: Constants at their places, None elsewhere.
+        inputs: Name, shape and slot of each data input.
+        parameters: Name in the state and slot of each parameter that the graph takes.
+        buffers: The same for buffers.
+        updated: Name in the state -> slot of the buffer's new value.
+        counters: Buffers that count training passes.
+        steps: What to call, in order.
+        outputs: Slots of the outputs.
+    """
+
+    slots: tuple[Any, ...]
+    inputs: tuple[tuple[str, tuple[int, ...], int], ...]
+    parameters: tuple[tuple[str, int], ...]
+    buffers: tuple[tuple[str, int], ...]
+    updated: Mapping[str, int]
+    counters: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+
+    def __call__(
+        self, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], *inputs: Tensor
+    ) -> Outputs:
+        """Return the graph's outputs and the buffers after the pass.
+
+        Args:
+            params: At least every parameter of the model.
+            buffers: At least every buffer that the graph reads; the others pass through.
+            inputs: Data inputs in the graph's order, in the shapes of the plan.
+
+        Raises:
+            InputError: If a parameter, a buffer or an input is missing.
+            ShapeError: If an input has another shape than the plan.
+        """
+        slots = list(self.slots)
+        if len(inputs) != len(self.inputs):
+            raise _missing("inputs", f"{len(self.inputs)} of them", len(inputs))
+        for (name, shape, slot), tensor in zip(self.inputs, inputs, strict=True):
+            require_shape(f"input {name!r}", tensor, shape)
+            slots[slot] = tensor
+        for where, named, places in (
+            ("parameters", params, self.parameters),
+            ("buffers", buffers, self.buffers),
+        ):
+            for name, slot in places:
+                if name not in named:
+                    raise _missing(f"{where}[{name}]", "a tensor", "none")
+                slots[slot] = named[name]
+        for step in self.steps:
+            result = step.function(*[slots[i] for i in step.arguments])
+            if len(step.results) == 1:
+                slots[step.results[0]] = result
+            else:
+                for slot, value in zip(step.results, result, strict=True):
+                    slots[slot] = value
+            for slot in step.last_read:
+                slots[slot] = None
+        after = dict(buffers)
+        after.update({name: slots[slot] for name, slot in self.updated.items()})
+        after.update({name: after[name] + 1 for name in self.counters if name in after})
+        return Outputs(tuple(slots[slot] for slot in self.outputs), after)
+
+
+def _missing(where: str, expected: str, found: object) -> InputError:
+    return InputError(
+        where,
+        expected=expected,
+        found=found,
+        remedy="Check that the checkpoint and the graph are of the same model.",
+    )
