@@ -21,15 +21,12 @@ from service.config import Limits
 from service.errors import DeadlineError
 from service.metrics import Metrics
 from service.records.base import DEFAULT_TENANT
-from service.status import code_of, internal_status, status_of
+from service.status import CODE_BY_NUMBER, code_of, internal_status, status_of
 
 REQUEST_ID_KEY = "x-request-id"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Around = Callable[["Call", Context], AbstractAsyncContextManager[None]]
-
-# The stubs promise a StatusCode; the core keeps its number once a call has ended.
-_CODES = {int(code.value[0]): code for code in grpc.StatusCode}
 
 _log = structlog.get_logger()
 
@@ -179,9 +176,10 @@ def _request_id(context: Context) -> str:
 
 
 def _final_code(context: Context, *, cancelled: bool) -> grpc.StatusCode:
+    # The stubs promise a StatusCode; the core keeps its number once a call has ended.
     code = cast("grpc.StatusCode | int | None", context.code())
     if code is not None:
-        return _CODES[code if isinstance(code, int) else code.value[0]]
+        return CODE_BY_NUMBER[code if isinstance(code, int) else code.value[0]]
     if not cancelled:
         return grpc.StatusCode.OK
     left = cast("float | None", context.time_remaining())

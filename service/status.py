@@ -59,6 +59,8 @@ CODES: Mapping[type[AuditorError], grpc.StatusCode] = {
 }
 """One row for every class; a test fails on an error without one."""
 
+CODE_BY_NUMBER: Mapping[int, grpc.StatusCode] = {int(c.value[0]): c for c in grpc.StatusCode}
+
 # Errors whose constructor is that of AuditorError, by their stable code.
 _PLAIN: Mapping[str, type[AuditorError]] = {
     error.code: error for error in CODES if error.__init__ is AuditorError.__init__
