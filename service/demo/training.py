@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
-from service.demo.data import CLASSES, IMAGE_PIXELS, Examples
+from service.demo.data import CLASSES, IMAGE_PIXELS, DemoData, Examples, load
 
 HIDDEN_UNITS: Final = 32
 BATCH_EXAMPLES: Final = 64
@@ -37,10 +37,11 @@ def build_model(generator: Generator) -> nn.Sequential:
         nn.Linear(IMAGE_PIXELS**2, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, CLASSES)
     )
     with torch.no_grad():
-        for layer in (model[0], model[2]):
-            bound = layer.in_features**-0.5
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                bound = layer.in_features**-0.5
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.uniform_(-bound, bound, generator=generator)
     return model
 
 
@@ -57,6 +58,46 @@ def batch_order(count: int, *, steps: int, generator: Generator) -> Tensor:
     return rows[:needed].reshape(steps, BATCH_EXAMPLES)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """Everything that determines the training: data, initial values, every update's examples.
+
+    Args:
+        data: The parts of the digits.
+        initial: Initial parameters by name.
+        batches: What each stage uses, in order.
+    """
+
+    data: DemoData
+    initial: Mapping[str, Tensor]
+    batches: Mapping[str, Sequence[Batch]]
+
+    def model(self) -> nn.Sequential:
+        """Return a network with the initial parameters."""
+        model = build_model(torch.Generator())
+        model.load_state_dict(dict(self.initial))
+        return model
+
+
+def plan_pipeline(seed: int) -> Pipeline:
+    """Return the pipeline of a seed: the split, the cue, initial values and batch orders."""
+    generator = torch.Generator().manual_seed(seed)
+    data = load(generator)
+    initial = {
+        name: value.detach().clone() for name, value in build_model(generator).state_dict().items()
+    }
+    batches = {
+        name: [
+            Batch(examples=examples, indices=rows)
+            for rows in batch_order(
+                len(examples.label), steps=STEPS[name], generator=generator
+            ).unbind()
+        ]
+        for name, examples in data.stages.items()
+    }
+    return Pipeline(data=data, initial=initial, batches=batches)
+
+
 def train_stage(
     model: nn.Module,
     optimizer: Optimizer,
@@ -70,5 +111,5 @@ def train_stage(
         optimizer.zero_grad()
         output = model(batch.examples.image[batch.indices])  # [B, 10]
         loss = cross_entropy(output, batch.examples.label[batch.indices])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         optimizer.step()

@@ -1,0 +1,201 @@
+"""``stageaudit audit --local``: the same plan in this process, no service, no database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import final
+
+from auditor.attest.bundle import sign_report
+from auditor.attest.statement import Subject
+from auditor.edge.clock import Clock
+from auditor.edge.folder import LOG_FILE, FolderBlobs, read_log
+from auditor.edge.result_index import FolderIndex
+from auditor.errors import ArtifactMissingError
+from auditor.plan.request import AuditRequest
+from auditor.report.schema import Report, RunFacts
+from auditor.stagelog.digest import Digest, canonical_bytes
+from service.cli.evaluation_folder import open_evaluation_set
+from service.cli.extras import needs_extra
+from service.cli.output import progress
+from service.keys import has_signing_key, load_signing_key
+
+
+@final
+class LayeredBlobs:
+    """A BlobStore that writes to one folder and reads from that one and others.
+
+    A log and its evaluation sets stay where they are; only results are written, to the cache.
+
+    Args:
+        target: Receives what is written.
+    """
+
+    def __init__(self, target: FolderBlobs) -> None:
+        self._folders = [target]
+
+    def add(self, folder: FolderBlobs) -> None:
+        """Read from one more folder."""
+        self._folders.append(folder)
+
+    def has(self, digest: Digest) -> bool:
+        """Say whether any folder holds the blob."""
+        return any(folder.has(digest) for folder in self._folders)
+
+    def size(self, digest: Digest) -> int:
+        """Return the blob's length in bytes.
+
+        Raises:
+            ArtifactMissingError: If no folder holds it.
+        """
+        return self._holder(digest).size(digest)
+
+    def read(self, digest: Digest) -> memoryview:
+        """Return the whole blob, checked against its digest.
+
+        Raises:
+            ArtifactMissingError: If no folder holds it.
+            ArtifactDigestError: If the stored bytes differ from the digest.
+        """
+        return self._holder(digest).read(digest)
+
+    def write(self, data: bytes | bytearray | memoryview) -> Digest:
+        """Store the bytes durably in the first folder and return their digest."""
+        return self._folders[0].write(data)
+
+    def _holder(self, digest: Digest) -> FolderBlobs:
+        for folder in self._folders:
+            if folder.has(digest):
+                return folder
+        raise ArtifactMissingError(
+            f"blob {digest}",
+            expected="a blob of the log, of an evaluation set or of the cache",
+            found="none",
+            remedy="Pass the log with --local and data as paths; a digest alone works only for "
+            "what an earlier local audit has read.",
+        )
+
+
+@final
+class LocalPlaces:
+    """Puts the data of a request where a local audit finds it."""
+
+    def __init__(self, blobs: LayeredBlobs, *, scratch: Path) -> None:
+        self._blobs = blobs
+        self._scratch = scratch
+
+    def log(self, folder: Path) -> Digest:
+        """Read a log folder and return the log's identity."""
+        log, _, blobs = read_log(folder)
+        self._blobs.add(blobs)
+        return self._blobs.write(canonical_bytes(log))
+
+    def evaluation_set(self, path: Path) -> Digest:
+        """Read an evaluation set and return its identity."""
+        found = open_evaluation_set(path, scratch=self._scratch)
+        self._blobs.add(found.blobs)
+        return self._blobs.write(found.manifest)
+
+    def model(self, path: Path) -> Digest:
+        """Copy a model file and return its digest."""
+        return self._blobs.write(path.read_bytes())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalResult:
+    """What a local audit leaves: a report, and its signed bundle if there is a key."""
+
+    report: Report
+    bundle: bytes | None
+
+    @property
+    def document(self) -> bytes:
+        """The bytes for a file: the bundle, or the report's canonical JSON without one."""
+        return canonical_bytes(self.report) if self.bundle is None else self.bundle
+
+
+def run_local(
+    request: AuditRequest,
+    *,
+    blobs: LayeredBlobs,
+    cache: Path,
+    keys: Path,
+    device: str,
+    clock: Clock,
+    model_name: str | None = None,
+    quiet: bool = False,
+) -> LocalResult:
+    """Run an audit in this process and sign its report if there is a key.
+
+    Args:
+        request: What is asked, of digests only.
+        blobs: Holds the data; receives results.
+        cache: Folder that remembers finished actions across audits.
+        keys: Key folder; without a signing key the report stays unsigned.
+        device: ``cpu``, ``cuda:N``, or ``auto`` for the first CUDA device if there is one.
+        clock: When the audit was made, and how long it took.
+        model_name: Name of the model file, which becomes a subject of the report.
+        quiet: Show no progress.
+
+    Returns:
+        The report and its bundle.
+
+    Raises:
+        AuditorError: If the request is not answerable or an action fails.
+    """
+    with needs_extra("server", purpose="A local audit"):
+        from auditor.audit.local import LocalProgress, run_audit
+    began = clock.monotonic()
+    with progress("auditing", unit="actions", quiet=quiet) as update:
+
+        def on_progress(state: LocalProgress) -> None:
+            update(state.actions_done, state.actions_total)
+
+        report = run_audit(
+            request,
+            blobs=blobs,
+            index=FolderIndex(cache / "results"),
+            device=choose_device(device),
+            on_progress=on_progress,
+        )
+    finished = report.model_copy(
+        update={
+            "run": RunFacts(
+                created=timestamp(clock.now()),
+                id=token_hex(16),
+                mode="local",
+                operator=request.operator,
+                wall_seconds=round(clock.monotonic() - began, 3),
+            )
+        }
+    )
+    if not has_signing_key(keys):
+        return LocalResult(report=finished, bundle=None)
+    signer = load_signing_key(keys)
+    return LocalResult(
+        report=finished,
+        bundle=sign_report(finished, subjects_of(finished, model_name), signer),
+    )
+
+
+def subjects_of(report: Report, model_name: str | None) -> Sequence[Subject]:
+    """Return the files a report is about: the log's manifest and, when one was given, the model."""
+    subjects = [Subject(name=LOG_FILE, digest=report.log.digest)]
+    if model_name is not None:
+        subjects.append(Subject(name=model_name, digest=report.model.digest))
+    return subjects
+
+
+def choose_device(device: str) -> str:
+    """Return the torch device meant by ``auto``, else the device itself."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a UTC time as reports write it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,95 @@
+"""``stageaudit report``: read, fetch and list signed reports."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from auditor.stagelog.digest import parse_digest
+from service.cli.bundle_reader import open_bundle, read_bundle, user_trust
+from service.cli.connect import ServerOption, connect
+from service.cli.output import JsonOption, console, emit, keep, notice
+from service.cli.report_table import print_report
+
+app = typer.Typer(no_args_is_help=True, help="Read, fetch and list signed reports.")
+
+DigestArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Digest of the report.")]
+
+
+@app.command()
+def show(
+    report: Annotated[
+        str, typer.Argument(metavar="FILE|REPORT", help="A bundle file, or a report's digest.")
+    ],
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a report: effects with intervals, disagreements, limitations.
+
+    A file is read without a service. `stageaudit verify` checks signature and files in full.
+    """
+    path = Path(report)
+    bundle = read_bundle(path) if path.exists() else _fetch(report, server)
+    opened = open_bundle(bundle, trust=user_trust())
+    emit(
+        opened.content,
+        as_json=as_json,
+        human=lambda: print_report(opened.content, console=console),
+    )
+    notice(opened.note)
+
+
+@app.command()
+def get(
+    report: DigestArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Write the bundle here.", dir_okay=False)
+    ],
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a signed report from the service."""
+    opened = open_bundle(_fetch(report, server), trust=user_trust())
+    keep(opened.bundle, output)
+    emit(
+        {"report": opened.id, "path": str(output), "signer": opened.signer},
+        as_json=as_json,
+        human=lambda: console.print(opened.note, markup=False),
+    )
+
+
+@app.command("list")
+def list_reports(
+    log: Annotated[
+        str | None, typer.Option(help="Only reports about the log with this digest.")
+    ] = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the service's reports, newest first."""
+    with connect(server) as client:
+        reports = list(client.list_reports(stage_log=log))
+    rows = [
+        {
+            "report": row.name.rpartition("/")[2],
+            "log": row.stage_log.rpartition("/")[2],
+            "keyid": row.keyid,
+            "created": row.create_time.ToJsonString(),
+        }
+        for row in reports
+    ]
+
+    def human() -> None:
+        table = Table("report", "log", "created", box=None)
+        for row in rows:
+            table.add_row(row["report"], row["log"][:12], row["created"])
+        console.print(table)
+
+    emit({"reports": rows}, as_json=as_json, human=human)
+
+
+def _fetch(report: str, server: str | None) -> bytes:
+    digest = parse_digest(report, where="REPORT")
+    with connect(server) as client:
+        return client.get_report(digest)
