@@ -131,23 +131,31 @@ def _plain(key: TrustedKey) -> dict[str, Any]:
 
 def _print_key(stored: StoredKey, trusted: TrustedKey, trust_file: Path, created: bool) -> None:
     verb = "Made" if created else "Kept the existing"
-    console.print(f"{verb} {stored.algorithm} key {stored.keyid}", markup=False)
+    console.print(f"{verb} {stored.algorithm} key {stored.keyid}", markup=False, soft_wrap=True)
     console.print(
         f"private  {stored.private_path}  (only you may read it; back it up)", markup=False
     )
-    console.print(f"public   {stored.public_path}  (give it to whoever verifies)", markup=False)
-    console.print(f"trusted  as {trusted.name} in {trust_file}", markup=False)
+    console.print(
+        f"public   {stored.public_path}  (give it to whoever verifies)",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"trusted  as {trusted.name} in {trust_file}", markup=False, soft_wrap=True)
 
 
 def _print_trusted(key: TrustedKey, trust_file: Path) -> None:
-    console.print(f"Trusted {key.name}: {key.keyid}", markup=False)
-    console.print(f"in {trust_file}", markup=False)
+    console.print(f"Trusted {key.name}: {key.keyid}", markup=False, soft_wrap=True)
+    console.print(f"in {trust_file}", markup=False, soft_wrap=True)
 
 
 def _print_list(keys: tuple[TrustedKey, ...], trust_file: Path) -> None:
     if not keys:
-        console.print(f"No keys are trusted yet ({trust_file}).", markup=False)
-        console.print("Add one with `stageaudit keys trust PUB.pem --name NAME`.", markup=False)
+        console.print(f"No keys are trusted yet ({trust_file}).", markup=False, soft_wrap=True)
+        console.print(
+            "Add one with `stageaudit keys trust PUB.pem --name NAME`.",
+            markup=False,
+            soft_wrap=True,
+        )
         return
     table = Table("name", "keyid", "status", "from", "until", box=None, title_justify="left")
     for key in keys:

@@ -162,4 +162,4 @@ def _print_success(verification: Verification) -> None:
 def _print_text(text: str) -> None:
     """Print text that others wrote, without what a terminal would obey."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    console.print(shown, markup=False)
+    console.print(shown, markup=False, soft_wrap=True)

@@ -51,6 +51,11 @@ def test_parse_canonical_refuses_other_spellings(data: bytes) -> None:
         parse_canonical(data, where="thing")
 
 
+def test_parse_canonical_names_a_duplicate_member() -> None:
+    with pytest.raises(DocumentRefusedError, match="two members of one name"):
+        parse_canonical(BAD_JSON["duplicate_member_inside"], where="thing")
+
+
 def test_parse_canonical_accepts_the_deepest_allowed() -> None:
     data = b'{"a":' + b"[" * (JSON_DEPTH - 2) + b"1" + b"]" * (JSON_DEPTH - 2) + b"}"
 

@@ -95,7 +95,7 @@ def test_trust_adds_a_public_key_with_its_validity(place: Place, tmp_path: Path)
     result = place.runner.invoke(app, ["trust", str(public), *options, "--trust", str(place.trust)])
 
     assert result.exit_code == 0
-    assert pair.keyid in result.output.replace("\n", "")
+    assert pair.keyid in result.output
     (entry,) = read_trust(place.trust).keys
     assert (entry.name, entry.not_before) == ("vendor", None)
     assert entry.not_after is not None
@@ -130,7 +130,7 @@ def test_empty_list_says_how_to_add_a_key(place: Place) -> None:
     result = place.runner.invoke(app, ["list", "--trust", str(place.trust)])
 
     assert result.exit_code == 0
-    assert "keys trust" in result.output.replace("\n", " ")
+    assert "keys trust" in result.output
 
 
 def test_report_dated_in_the_second_of_the_key_is_within_its_validity(place: Place) -> None:

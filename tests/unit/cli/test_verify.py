@@ -1,6 +1,7 @@
 """``stageaudit verify``: what it prints and the exit code it leaves with."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,14 @@ def test_verified_report_prints_checks_and_limitations(
     ]
     assert f"Verified report {report_id(desk.signed.bundle)}" in lines
     assert "- This is a statement about computation. [not-legal]" in lines
+
+
+def test_page_shows_the_checks_that_are_printed() -> None:
+    page = (house.ROOT / "docs" / "howto" / "verify.md").read_text()
+
+    shown = re.findall(r"^ok (\d) ([^:]+): ", page, flags=re.MULTILINE)
+
+    assert shown == [(str(number), name) for number, name in enumerate(CHECKS, start=1)]
 
 
 def test_json_holds_the_same(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
