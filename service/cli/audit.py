@@ -256,7 +256,7 @@ def _audit_there(
     as_json: bool,
 ) -> None:
     """Send the audit to a service."""
-    from service.cli.remote_audit import RemotePlaces, emit_plan, fetch_report, follow
+    from service.cli.remote_audit import RemotePlaces, emit_plan, fetch_report, follow_or_cancel
 
     with connect(server) as client, TemporaryDirectory(prefix="stageaudit-") as scratch:
         places = RemotePlaces(client, scratch=Path(scratch), quiet=as_json)
@@ -269,7 +269,7 @@ def _audit_there(
         if not watch:
             emit({"audit": name}, as_json=as_json, human=lambda: _print_detached(name))
             return
-        report = fetch_report(client, follow(client, name, quiet=as_json))
+        report = fetch_report(client, follow_or_cancel(client, name, quiet=as_json))
     emit(
         report.content,
         as_json=as_json,

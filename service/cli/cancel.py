@@ -1,6 +1,6 @@
 """``stageaudit cancel``: stop an audit; what it has finished stays for the next one."""
 
-from service.cli.connect import ServerOption, connect
+from service.cli.connect import ServerOption, audit_name, connect
 from service.cli.output import JsonOption, console, emit
 from service.cli.watch import AuditArgument
 
@@ -8,7 +8,7 @@ from service.cli.watch import AuditArgument
 def cancel(audit: AuditArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
     """Cancel an audit. Cancelling one that has ended changes nothing."""
     with connect(server) as client:
-        name = client.audit_name(audit)
+        name = audit_name(client, audit)
         client.cancel(name)
     emit(
         {"audit": name, "cancel_requested": True},

@@ -24,7 +24,12 @@ def connect(server: str | None) -> "Client":
         UnavailableError: If nothing says where a service is.
     """
     from service.client import Client
-    from service.config import resolve_endpoint
 
-    endpoint = resolve_endpoint(server=server)
-    return Client(endpoint.address, token=endpoint.token)
+    return Client(server)
+
+
+def audit_name(client: "Client", text: str) -> str:
+    """Return the full name of an audit that is given by its name or its last part."""
+    from service.names import member_name
+
+    return text if "/" in text else member_name(client.tenant, "audits", text)

@@ -180,10 +180,12 @@ def check_key(folder: Path, *, trust: Path) -> Finding:
 
 def check_service(server: str | None) -> Finding:
     """Say whether a service answers."""
+    from service.config import resolve_endpoint
+
     try:
+        address = resolve_endpoint(server=server).address
         with connect(server) as client:
-            client.list_audits()
-            return Finding(check="service", status=Status.OK, found=f"{client.address} answers")
+            audits = client.list_audits()
     except AuditorError as error:
         return Finding(
             check="service",
@@ -191,6 +193,9 @@ def check_service(server: str | None) -> Finding:
             found=f"{error.where}: {error.found}",
             remedy=error.remedy + " `stageaudit audit --local` needs none.",
         )
+    return Finding(
+        check="service", status=Status.OK, found=f"{address} answers, {len(audits)} audits"
+    )
 
 
 def _free_bytes(folder: Path) -> int:

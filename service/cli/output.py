@@ -105,23 +105,28 @@ def fail(error: AuditorError, *, as_json: bool = False) -> ExitCode:
         The exit code the process should end with.
     """
     code = exit_code(error)
-    if as_json:
-        detail = {
-            "code": error.code,
-            "where": error.where,
-            "expected": error.expected,
-            "found": error.found,
-            "remedy": error.remedy,
-            "exit_code": int(code),
-        }
-        sys.stderr.write(json.dumps({"error": detail}, ensure_ascii=False, sort_keys=True) + "\n")
-        return code
-    # markup=False: the text may hold brackets that come from a user's file.
-    notices.print(f"error: {error.where}", style="bold red", markup=False)
-    notices.print(f"  expected  {error.expected}", markup=False)
-    notices.print(f"  found     {error.found}", markup=False)
-    notices.print(f"  {error.remedy}", markup=False)
+    detail = {
+        "code": error.code,
+        "where": error.where,
+        "expected": error.expected,
+        "found": error.found,
+        "remedy": error.remedy,
+    }
+    say_error(detail, code=code, as_json=as_json)
     return code
+
+
+def say_error(detail: Mapping[str, str], *, code: ExitCode, as_json: bool) -> None:
+    """Print where, what was expected, what was found and what to do, on stderr."""
+    if as_json:
+        plain = {"error": {**detail, "exit_code": int(code)}}
+        sys.stderr.write(json.dumps(plain, ensure_ascii=False, sort_keys=True) + "\n")
+        return
+    # markup=False: the text may hold brackets that come from a user's file.
+    notices.print(f"error: {detail['where']}", style="bold red", markup=False)
+    notices.print(f"  expected  {detail['expected']}", markup=False)
+    notices.print(f"  found     {detail['found']}", markup=False)
+    notices.print(f"  {detail['remedy']}", markup=False)
 
 
 def notice(text: str) -> None:

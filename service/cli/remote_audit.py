@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
+import typer
 from rich.table import Table
 
-from auditor.stagelog.digest import Digest
+from auditor.stagelog.digest import Digest, parse_digest
 from service.cli.bundle_reader import OpenedReport, open_bundle, user_trust
 from service.cli.evaluation_folder import open_evaluation_set
-from service.cli.output import console, emit, notice, progress
+from service.cli.output import ExitCode, console, emit, notice, progress, say_error
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.pb.v1.audit_pb2 import PlanAuditResponse
 
 
 @final
@@ -52,18 +53,35 @@ class RemotePlaces:
 def follow(client: Client, name: str, *, quiet: bool) -> Digest:
     """Show an audit's progress until it ends, and return its report's digest.
 
-    Ctrl-C cancels the audit at the service before it ends this process.
+    Raises:
+        typer.Exit: With code 9 when it failed or somebody cancelled it; the reason is printed.
+    """
+    with progress("auditing", unit="actions", quiet=quiet) as update:
+        for event in client.watch_audit(name):
+            if "progress" in event:
+                update(event["progress"]["done"], event["progress"]["actions"])
+    audit = client.get_audit(name)
+    if audit["state"] == "succeeded":
+        return parse_digest(audit["report"].rpartition("/")[2], where="audit.report")
+    detail = audit.get("error") or {
+        "code": "CANCELLED",
+        "where": name,
+        "expected": "an audit that runs to its end",
+        "found": audit["state"],
+        "remedy": "Ask again: what it has finished is kept.",
+    }
+    say_error(detail, code=ExitCode.AUDIT_FAILED, as_json=quiet)
+    raise typer.Exit(ExitCode.AUDIT_FAILED)
+
+
+def follow_or_cancel(client: Client, name: str, *, quiet: bool) -> Digest:
+    """Follow an audit that this process asked for: Ctrl-C cancels it at the service too.
 
     Raises:
-        AuditorError: What the audit failed with.
-        NumericalError: If somebody cancelled it.
         KeyboardInterrupt: After the cancellation was sent.
     """
     try:
-        with progress("auditing", unit="actions", quiet=quiet) as update:
-            for event in client.watch_audit(name):
-                update(event.progress.done, event.progress.actions)
-        return client.wait(name)
+        return follow(client, name, quiet=quiet)
     except KeyboardInterrupt:
         client.cancel(name)
         notice(f"cancelled {name}; what it has finished is kept for the next audit")
@@ -75,35 +93,35 @@ def fetch_report(client: Client, digest: Digest) -> OpenedReport:
     return open_bundle(client.get_report(digest), trust=user_trust())
 
 
-def emit_plan(plan: PlanAuditResponse, *, as_json: bool) -> None:
+def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what an audit would compute: actions by kind, how many are cached."""
-    kinds = sorted({action.kind for action in plan.actions})
+    actions = plan["actions"]
     rows = {
         kind: {
-            "actions": sum(action.kind == kind for action in plan.actions),
-            "cached": sum(action.kind == kind and action.cached for action in plan.actions),
-            "gradient_examples": sum(
-                action.gradient_examples for action in plan.actions if action.kind == kind
-            ),
+            "planned": len(same),
+            "cached": sum(action["cached"] for action in same),
+            "gradient_examples": sum(action["gradient_examples"] for action in same),
         }
-        for kind in kinds
+        for kind in sorted({action["kind"] for action in actions})
+        if (same := [action for action in actions if action["kind"] == kind])
     }
 
     def human() -> None:
         table = Table("action", "planned", "cached", "gradient-examples", box=None)
         for kind, row in rows.items():
-            table.add_row(kind, *(str(row[name]) for name in row))
+            table.add_row(kind, *map(str, row.values()))
         console.print(table)
         console.print(
-            f"{plan.actions_to_run} actions to run, {plan.gradient_examples} gradient-examples"
+            f"{plan['actions_to_run']} actions to run, "
+            f"{plan['gradient_examples']} gradient-examples"
         )
 
     emit(
         {
-            "request": plan.request_digest,
+            "request": plan["request_digest"],
             "actions": rows,
-            "actions_to_run": plan.actions_to_run,
-            "gradient_examples": str(plan.gradient_examples),
+            "actions_to_run": plan["actions_to_run"],
+            "gradient_examples": str(plan["gradient_examples"]),
         },
         as_json=as_json,
         human=human,

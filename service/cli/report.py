@@ -69,13 +69,15 @@ def list_reports(
 ) -> None:
     """List the service's reports, newest first."""
     with connect(server) as client:
-        reports = list(client.list_reports(stage_log=log))
+        wanted = None if log is None else parse_digest(log, where="--log")
+        reports = client.list_reports(log=wanted)
     rows = [
         {
-            "report": row.name.rpartition("/")[2],
-            "log": row.stage_log.rpartition("/")[2],
-            "keyid": row.keyid,
-            "created": row.create_time.ToJsonString(),
+            "report": last_part(row["name"]),
+            "audit": last_part(row["audit"]),
+            "log": last_part(row["stage_log"]),
+            "keyid": row["keyid"],
+            "created": row["create_time"],
         }
         for row in reports
     ]
@@ -87,6 +89,11 @@ def list_reports(
         console.print(table)
 
     emit({"reports": rows}, as_json=as_json, human=human)
+
+
+def last_part(name: str) -> str:
+    """Return the part of a resource name after its last slash."""
+    return name.rpartition("/")[2]
 
 
 def _fetch(report: str, server: str | None) -> bytes:

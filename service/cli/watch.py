@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.connect import ServerOption, connect
+from service.cli.connect import ServerOption, audit_name, connect
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.report_table import print_report
 
@@ -30,7 +30,7 @@ def watch(
     from service.cli.remote_audit import fetch_report, follow
 
     with connect(server) as client:
-        name = client.audit_name(audit)
+        name = audit_name(client, audit)
         report = fetch_report(client, follow(client, name, quiet=as_json))
     emit(
         report.content,
