@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from auditor.attest.keys import KeyAlgorithm
@@ -131,31 +132,21 @@ def _plain(key: TrustedKey) -> dict[str, Any]:
 
 def _print_key(stored: StoredKey, trusted: TrustedKey, trust_file: Path, created: bool) -> None:
     verb = "Made" if created else "Kept the existing"
-    console.print(f"{verb} {stored.algorithm} key {stored.keyid}", markup=False, soft_wrap=True)
-    console.print(
-        f"private  {stored.private_path}  (only you may read it; back it up)", markup=False
-    )
-    console.print(
-        f"public   {stored.public_path}  (give it to whoever verifies)",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(f"trusted  as {trusted.name} in {trust_file}", markup=False, soft_wrap=True)
+    _print_line(f"{verb} {stored.algorithm} key {stored.keyid}")
+    _print_line(f"private  {stored.private_path}  (only you may read it; back it up)")
+    _print_line(f"public   {stored.public_path}  (give it to whoever verifies)")
+    _print_line(f"trusted  as {trusted.name} in {trust_file}")
 
 
 def _print_trusted(key: TrustedKey, trust_file: Path) -> None:
-    console.print(f"Trusted {key.name}: {key.keyid}", markup=False, soft_wrap=True)
-    console.print(f"in {trust_file}", markup=False, soft_wrap=True)
+    _print_line(f"Trusted {key.name}: {key.keyid}")
+    _print_line(f"in {trust_file}")
 
 
 def _print_list(keys: tuple[TrustedKey, ...], trust_file: Path) -> None:
     if not keys:
-        console.print(f"No keys are trusted yet ({trust_file}).", markup=False, soft_wrap=True)
-        console.print(
-            "Add one with `stageaudit keys trust PUB.pem --name NAME`.",
-            markup=False,
-            soft_wrap=True,
-        )
+        _print_line(f"No keys are trusted yet ({trust_file}).")
+        _print_line("Add one with `stageaudit keys trust PUB.pem --name NAME`.")
         return
     table = Table("name", "keyid", "status", "from", "until", box=None, title_justify="left")
     for key in keys:
@@ -163,5 +154,10 @@ def _print_list(keys: tuple[TrustedKey, ...], trust_file: Path) -> None:
             "" if moment is None else moment.isoformat(timespec="seconds")
             for moment in (key.not_before, key.not_after)
         )
-        table.add_row(key.name, key.keyid, key.status, start, end)
+        table.add_row(escape(key.name), key.keyid, key.status, start, end)
     console.print(table)
+
+
+def _print_line(text: str) -> None:
+    # markup=False: names and paths may hold brackets. soft_wrap: lines are for copying.
+    console.print(text, markup=False, soft_wrap=True)
