@@ -219,7 +219,6 @@ def _insert_audit(connection: Connection, new: NewAudit, *, now: float) -> None:
             tenant=new.tenant,
             request_digest=new.request_digest,
             log_digest=new.log_digest,
-            report_key=new.report_key,
             priority=new.priority,
             state=AuditState.PLANNED,
             round=1,

@@ -30,7 +30,6 @@ class NewAudit:
     tenant: str
     request_digest: Digest
     log_digest: Digest
-    report_key: ActionKey
     priority: int
     deadline: float
     operator: str | None
@@ -57,7 +56,6 @@ class AuditRow:
     tenant: str
     request_digest: Digest
     log_digest: Digest
-    report_key: ActionKey
     priority: int
     state: AuditState
     round: int
@@ -206,6 +204,15 @@ class SignedReport:
     attachments: Mapping[Digest, int] = field(default_factory=dict)  #: further blobs and sizes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueRow:
+    """Ready actions of one priority."""
+
+    priority: int
+    actions: int
+    oldest_seconds: float
+
+
 class AuditRecords(Protocol):
     """Audits: created, planned further, ended."""
 
@@ -249,6 +256,9 @@ class AuditReader(Protocol):
         self, tenant: str, *, limit: int, before: str | None, log: Digest | None
     ) -> tuple[AuditRow, ...]:
         """Return audits, newest first, older than ``before``."""
+
+    def find(self, audit: str) -> AuditRow:
+        """Return one audit of any tenant, deleted or not."""
 
     def actions(self, audit: str) -> tuple[ActionRow, ...]:
         """Return the audit's actions."""
@@ -294,5 +304,8 @@ class SchedulerRecords(Protocol):
     def overdue(self) -> tuple[str, ...]:
         """Return live audits past their deadline."""
 
-    def next_moment(self) -> float | None:
-        """Return when the next retry or deadline is due, seconds since 1970."""
+    def queue(self) -> tuple[QueueRow, ...]:
+        """Return how many actions are ready and since when, by priority."""
+
+    def next_retry(self) -> float | None:
+        """Return when the next delayed action is ready, seconds since 1970; None if none is."""

@@ -6,9 +6,10 @@ counts what it waits for anew. ``unmet`` is always the number of actions a BLOCK
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from auditor.errors import InternalError
 from auditor.plan.actions import ActionKey
@@ -40,7 +41,7 @@ def store_plan(
         row = stored[key]
         if row.state in PENDING_ACTIONS:
             joined.append(key)
-        elif row.state == ActionState.DONE and row.result_digest not in gone:
+        elif row.state == ActionState.DONE and row.result not in gone:
             cached.append(key)
         else:
             revived.append(key)
@@ -75,16 +76,30 @@ def store_plan(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredAction:
+    """What is there under an action's key."""
+
+    id: int
+    state: ActionState
+    result: Digest | None
+
+
 def find_actions(
     connection: Connection, tenant: str, keys: Sequence[ActionKey]
-) -> Mapping[ActionKey, Row[Any]]:
-    """Return id, key, state and result of the actions that are stored."""
-    found: dict[ActionKey, Row[Any]] = {}
+) -> Mapping[ActionKey, StoredAction]:
+    """Return the actions that are stored."""
+    found: dict[ActionKey, StoredAction] = {}
     for chunk in chunks(keys):
         query = select(action.c.id, action.c.key, action.c.state, action.c.result_digest).where(
             action.c.tenant == tenant, action.c.key.in_(chunk)
         )
-        found |= {ActionKey(row.key): row for row in connection.execute(query)}
+        for row in connection.execute(query):
+            found[ActionKey(row.key)] = StoredAction(
+                id=row.id,
+                state=ActionState(row.state),
+                result=None if row.result_digest is None else Digest(row.result_digest),
+            )
     return found
 
 

@@ -58,6 +58,13 @@ class SqlAuditReader:
 
         return self._database.read(work)
 
+    def find(self, audit_id: str) -> AuditRow:
+        """Return one audit of any tenant, deleted or not."""
+        query = select(audit).where(audit.c.id == audit_id)
+        return self._database.read(
+            lambda connection: _audit(connection, connection.execute(query).one())
+        )
+
     def actions(self, audit_id: str) -> tuple[ActionRow, ...]:
         """Return the audit's actions in the order in which they were planned."""
 
@@ -80,9 +87,9 @@ class SqlAuditReader:
         """Return the results that are there."""
         found = self._database.read(lambda connection: find_actions(connection, tenant, list(keys)))
         return {
-            key: Digest(row.result_digest)
+            key: row.result
             for key, row in found.items()
-            if row.state == ActionState.DONE and row.result_digest is not None
+            if row.state is ActionState.DONE and row.result is not None
         }
 
 
@@ -137,7 +144,6 @@ def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
         tenant=row.tenant,
         request_digest=Digest(row.request_digest),
         log_digest=Digest(row.log_digest),
-        report_key=ActionKey(row.report_key),
         priority=row.priority,
         state=AuditState(row.state),
         round=row.round,

@@ -49,7 +49,6 @@ audit = Table(
     Column("priority", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("round", Integer, nullable=False),
-    Column("report_key", _DIGEST, nullable=False),
     Column("deadline", Float, nullable=False),
     Column("traceparent", String(64)),
     Column("operator", Text),

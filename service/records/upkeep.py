@@ -6,8 +6,8 @@ from typing import final
 from sqlalchemy import Connection, case, func, select, update
 
 from service.records.engine import Database
-from service.records.jobs import Lease, LeasedAction
-from service.records.queue import leased_actions
+from service.records.jobs import Lease, LeasedAction, QueueRow
+from service.records.queue import leased_actions, ready_actions
 from service.records.tables import action, audit, audit_action
 from service.scheduler.leases import RETURN_LIMIT
 from service.scheduler.states import LIVE_AUDITS, ActionState
@@ -95,22 +95,30 @@ class SqlUpkeep:
 
         return self._database.read(work)
 
-    def next_moment(self) -> float | None:
-        """Return when the next retry or deadline is due, seconds since 1970; None if never."""
+    def queue(self) -> tuple[QueueRow, ...]:
+        """Return how many actions are ready and since when, by priority."""
+
+        def work(connection: Connection) -> tuple[QueueRow, ...]:
+            now = self._now()
+            ready = ready_actions(connection, now=now)
+            rows = []
+            for priority in sorted({row.priority for row in ready}):
+                since = [a.ready_since for a in ready if a.priority == priority]
+                rows.append(
+                    QueueRow(priority=priority, actions=len(since), oldest_seconds=now - min(since))
+                )
+            return tuple(rows)
+
+        return self._database.read(work)
+
+    def next_retry(self) -> float | None:
+        """Return when the next delayed action is ready, seconds since 1970; None if none is."""
+        query = select(func.min(action.c.not_before)).where(
+            action.c.state == ActionState.READY, action.c.not_before > self._now()
+        )
 
         def work(connection: Connection) -> float | None:
-            retry = select(func.min(action.c.not_before)).where(
-                action.c.state == ActionState.READY, action.c.not_before > self._now()
-            )
-            deadline = select(func.min(audit.c.deadline)).where(audit.c.state.in_(LIVE_AUDITS))
-            moments = [
-                moment
-                for moment in (
-                    connection.execute(retry).scalar_one(),
-                    connection.execute(deadline).scalar_one(),
-                )
-                if moment is not None
-            ]
-            return min(moments, default=None)
+            moment: float | None = connection.execute(query).scalar_one()
+            return moment
 
         return self._database.read(work)

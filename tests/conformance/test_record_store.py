@@ -284,7 +284,7 @@ def test_a_retry_waits_for_its_delay(records: Records) -> None:
     records.leases.put_back({group.actions[0].lease: Retry(delay_seconds=5)})
 
     assert records.claim() is None
-    assert records.upkeep.next_moment() == records.clock.seconds() + 5
+    assert records.upkeep.next_retry() == records.clock.seconds() + 5
     records.clock.advance(5)
     assert records.claim() is not None
 

@@ -76,7 +76,6 @@ def make_audit(
         tenant=tenant,
         request_digest=sha256(b"request"),
         log_digest=sha256(b"log"),
-        report_key=actions[-1].key,
         priority=priority,
         deadline=deadline,
         operator=None,

@@ -65,7 +65,6 @@ def upgrade() -> None:
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
-        sa.Column("report_key", sa.String(length=64), nullable=False),
         sa.Column("deadline", sa.Float(), nullable=False),
         sa.Column("traceparent", sa.String(length=64), nullable=True),
         sa.Column("operator", sa.Text(), nullable=True),

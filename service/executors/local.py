@@ -1,0 +1,327 @@
+"""One worker process per device, started again when it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import structlog
+
+from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
+from auditor.stagelog.record import Record
+from service.executors import base
+from service.executors.cgroup import oom_kills
+from service.executors.wire import (
+    FROM_WORKER,
+    Abandoned,
+    Beat,
+    CancelActions,
+    Configure,
+    Done,
+    Drain,
+    Failed,
+    Ready,
+    RunGroup,
+    Started,
+    Stepped,
+    WireAction,
+    encode,
+)
+from service.failures import Failure
+from service.records.jobs import LeasedGroup
+from service.scheduler.leases import Death
+
+DEFAULT_ENGINE = "service.executors.engine:open_engine"
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from service.worker import main; main()"
+)
+_FAULTS = frozenset({
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGABRT,
+    signal.SIGILL,
+    signal.SIGFPE,
+})
+_STOP_SECONDS = 5.0
+_MAX_BACKOFF_SECONDS = 60.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """What worker processes are told.
+
+    ``engine`` is ``module:function``, called in the worker with its blob store.
+    """
+
+    blobs_root: Path
+    devices: tuple[str, ...]
+    threads: int
+    heartbeat_seconds: float
+    engine: str = DEFAULT_ENGINE
+
+
+@final
+class LocalExecutor:
+    """The :class:`service.executors.base.Executor` of one machine.
+
+    Args:
+        settings: What the workers are told.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._slots = tuple(
+            _Slot(settings, device=device, number=number)
+            for number, device in enumerate(settings.devices)
+        )
+
+    def start(self, report: Callable[[base.WorkerEvent], None]) -> None:
+        """Start the workers; each reports when it is ready."""
+        for slot in self._slots:
+            slot.start(report)
+
+    def submit(self, worker: str, group_id: int, group: LeasedGroup) -> None:
+        """Queue a group on a worker; nothing happens if the worker has ended."""
+        actions = tuple(
+            WireAction(key=action.key, fence=action.lease.fence, spec=action.spec)
+            for action in group.actions
+        )
+        message = RunGroup(
+            group=group_id,
+            actions=actions,
+            results={str(key): str(digest) for key, digest in group.results.items()},
+        )
+        self._send(worker, message)
+
+    def cancel(self, worker: str, group_id: int, keys: Sequence[ActionKey]) -> None:
+        """Tell a worker that nobody wants these actions of the group any more."""
+        self._send(worker, CancelActions(group=group_id, keys=tuple(keys)))
+
+    def drain(self) -> None:
+        """Let every worker abandon its groups at the next block boundary."""
+        for slot in self._slots:
+            slot.send(slot.worker, Drain())
+
+    def end(self, worker: str) -> None:
+        """End a worker that no longer answers; another one takes its place."""
+        for slot in self._slots:
+            if slot.worker == worker:
+                slot.kill()
+
+    def process_ids(self) -> tuple[int, ...]:
+        """Return the process ids of the workers that run now."""
+        return tuple(pid for slot in self._slots if (pid := slot.process_id) is not None)
+
+    def close(self) -> None:
+        """End every worker and wait for it."""
+        for slot in self._slots:
+            slot.stop()
+        for slot in self._slots:
+            slot.join()
+
+    def _send(self, worker: str, message: Record) -> None:
+        for slot in self._slots:
+            slot.send(worker, message)
+
+
+@final
+class _Slot:
+    """One device and the process that has it now; a thread reads what the process says."""
+
+    def __init__(self, settings: WorkerSettings, *, device: str, number: int) -> None:
+        self._settings = settings
+        self._device = device
+        self._number = number
+        self._births = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def worker(self) -> str:
+        """Name of the present process."""
+        return f"{self._device}#{self._number}.{self._births}"
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id, None between two processes."""
+        with self._lock:
+            return None if self._process is None else self._process.pid
+
+    def start(self, report: Callable[[base.WorkerEvent], None]) -> None:
+        """Keep a process alive from now on."""
+        self._thread = threading.Thread(
+            target=self._supervise, args=(report,), name=f"worker {self._device}", daemon=True
+        )
+        self._thread.start()
+
+    def send(self, worker: str, message: Record) -> None:
+        """Send a message if the worker is still the one named."""
+        with self._lock:
+            process = self._process
+            if worker != self.worker or process is None or process.stdin is None:
+                return
+            try:
+                process.stdin.write(encode(message))
+                process.stdin.flush()
+            except (
+                OSError,
+                ValueError,
+            ):  # it has ended or is stopping: the supervising thread learns it at the other pipe
+                return
+
+    def kill(self) -> None:
+        """End the process at once."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+    def stop(self) -> None:
+        """Let the process end and start no other."""
+        self._stopping.set()
+        with self._lock:
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()  # the end of its pipe ends a worker
+
+    def join(self) -> None:
+        """Wait until the process is gone."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _supervise(self, report: Callable[[base.WorkerEvent], None]) -> None:
+        failed_starts = 0
+        while not self._stopping.is_set():
+            kills = oom_kills()
+            process = self._spawn()
+            worker = self.worker
+            was_ready = self._listen(process, worker, report)
+            code = self._reap(process)
+            death = death_of(code, oom_kills_meanwhile=oom_kills() - kills)
+            if not self._stopping.is_set():
+                _log.warning(
+                    "worker ended", worker=worker, device=self._device, exit_code=code, death=death
+                )
+            report(base.WorkerEnded(worker=worker, device=self._device, death=death))
+            failed_starts = 0 if was_ready else failed_starts + 1
+            if failed_starts:
+                self._stopping.wait(min(_MAX_BACKOFF_SECONDS, 2.0 ** (failed_starts - 1)))
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with self._lock:
+            self._births += 1
+            self._process = process
+            if self._stopping.is_set() and process.stdin is not None:
+                process.stdin.close()
+        settings = self._settings
+        self.send(
+            self.worker,
+            Configure(
+                blobs_root=str(settings.blobs_root),
+                device=self._device,
+                threads=settings.threads,
+                heartbeat_seconds=settings.heartbeat_seconds,
+                engine=settings.engine,
+            ),
+        )
+        return process
+
+    def _listen(
+        self,
+        process: subprocess.Popen[bytes],
+        worker: str,
+        report: Callable[[base.WorkerEvent], None],
+    ) -> bool:
+        """Report what the process says until its pipe ends; say whether it was ever ready."""
+        ready = False
+        if process.stdout is not None:
+            for line in process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # it was killed while it wrote
+                event = _event(line, worker=worker, device=self._device)
+                ready = ready or isinstance(event, base.WorkerReady)
+                report(event)
+        return ready
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+        try:
+            code = process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed its pipe and goes on
+            process.kill()
+            code = process.wait()
+        with self._lock:
+            self._process = None
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    _close(pipe.close)
+        return code
+
+
+def death_of(code: int, *, oom_kills_meanwhile: int) -> Death:
+    """Return what an exit code says: negative is the signal that ended the process."""
+    if code < 0:
+        by_kernel = -code == signal.SIGKILL and oom_kills_meanwhile > 0
+        return Death.FAULT if by_kernel or -code in _FAULTS else Death.KILLED
+    return Death.EXIT
+
+
+def _close(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except OSError:  # what was buffered for a process that is gone
+        return
+
+
+def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:
+    message = FROM_WORKER.validate_json(line)
+    match message:
+        case Ready():
+            return base.WorkerReady(worker=worker, device=device)
+        case Beat():
+            return base.WorkerBeat(worker=worker)
+        case Started(group=group):
+            return base.GroupStarted(worker=worker, group=group)
+        case Stepped(group=group, done=done, total=total):
+            return base.GroupStepped(worker=worker, group=group, done=done, total=total)
+        case Abandoned(group=group):
+            return base.GroupAbandoned(worker=worker, group=group)
+        case Failed():
+            failure = Failure(
+                code=message.code,
+                where=message.where,
+                expected=message.expected,
+                found=message.found,
+                remedy=message.remedy,
+            )
+            return base.GroupFailed(worker=worker, group=message.group, failure=failure)
+        case Done():
+            results = tuple(
+                base.ActionDone(
+                    key=ActionKey(result.key),
+                    fence=result.fence,
+                    digest=Digest(result.digest),
+                    size=result.size,
+                    gradient_examples=result.gradient_examples,
+                )
+                for result in message.results
+            )
+            return base.GroupDone(
+                worker=worker,
+                group=message.group,
+                results=results,
+                compute_seconds=message.compute_seconds,
+            )

@@ -1,0 +1,142 @@
+"""Messages between the front end and a worker: one JSON document a line over two pipes.
+
+Front end to worker: :class:`Configure` once, then :class:`RunGroup`, :class:`CancelActions` and
+:class:`Drain`. Worker to front end: :class:`Ready` once, then the others. End of file ends either.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from auditor.stagelog.record import DigestField, Record
+
+
+class Configure(Record):
+    """What a worker must know before its first group.
+
+    ``engine`` is ``module:function``: it is called with the blob store and opens the device.
+    """
+
+    type: Literal["configure"] = "configure"
+    blobs_root: str
+    device: str
+    threads: int
+    heartbeat_seconds: float
+    engine: str
+
+
+class WireAction(Record):
+    """One action of a group; ``spec`` is its canonical JSON."""
+
+    key: DigestField
+    fence: int
+    spec: str
+
+
+class RunGroup(Record):
+    """Compute these actions together; ``results`` holds the digest of everything they read."""
+
+    type: Literal["run"] = "run"
+    group: int
+    actions: tuple[WireAction, ...]
+    results: dict[DigestField, DigestField]
+
+
+class CancelActions(Record):
+    """Nobody wants these actions of the group any more."""
+
+    type: Literal["cancel"] = "cancel"
+    group: int
+    keys: tuple[DigestField, ...]
+
+
+class Drain(Record):
+    """Abandon everything at the next block boundary and start nothing more."""
+
+    type: Literal["drain"] = "drain"
+
+
+class Ready(Record):
+    """The device computes correctly."""
+
+    type: Literal["ready"] = "ready"
+
+
+class Beat(Record):
+    """The worker is alive."""
+
+    type: Literal["beat"] = "beat"
+
+
+class Started(Record):
+    """The group is on the device."""
+
+    type: Literal["started"] = "started"
+    group: int
+
+
+class Stepped(Record):
+    """The group is ``done`` of ``total`` steps far."""
+
+    type: Literal["stepped"] = "stepped"
+    group: int
+    done: int
+    total: int
+
+
+class WireResult(Record):
+    """The stored result of one action; ``fence`` is that of its lease."""
+
+    key: DigestField
+    fence: int
+    digest: DigestField
+    size: int
+    gradient_examples: int
+
+
+class Done(Record):
+    """Results of a group without its cancelled actions, and the time the whole group took."""
+
+    type: Literal["done"] = "done"
+    group: int
+    results: tuple[WireResult, ...]
+    compute_seconds: float
+
+
+class Failed(Record):
+    """A typed error ended the group; the words are those of the error."""
+
+    type: Literal["failed"] = "failed"
+    group: int
+    code: str
+    where: str
+    expected: str
+    found: str
+    remedy: str
+
+
+class Abandoned(Record):
+    """The group ended at a block boundary without results."""
+
+    type: Literal["abandoned"] = "abandoned"
+    group: int
+
+
+ToWorker = Annotated[
+    Configure | RunGroup | CancelActions | Drain,
+    Field(discriminator="type"),
+]
+FromWorker = Annotated[
+    Ready | Beat | Started | Stepped | Done | Failed | Abandoned,
+    Field(discriminator="type"),
+]
+
+TO_WORKER: TypeAdapter[Configure | RunGroup | CancelActions | Drain] = TypeAdapter(ToWorker)
+FROM_WORKER: TypeAdapter[Ready | Beat | Started | Stepped | Done | Failed | Abandoned] = (
+    TypeAdapter(FromWorker)
+)
+
+
+def encode(message: Record) -> bytes:
+    """Return the message as one line."""
+    return message.model_dump_json().encode() + b"\n"

@@ -1,0 +1,116 @@
+"""Turns the figures of a finished audit into a signed report."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import final
+
+from pydantic import TypeAdapter
+from securesystemslib.signer import Signer
+
+from auditor.attest.bundle import report_id, sign_report
+from auditor.attest.statement import Subject
+from auditor.edge.clock import Clock
+from auditor.errors import InternalError
+from auditor.plan.actions import BindingFinding, BindModel
+from auditor.report.schema import Report, RunFacts
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.digest import Digest
+from service.planning import AuditPlanner
+from service.records.jobs import ActionRow, AuditRow, SignedReport
+
+LOG_SUBJECT = "stagelog.json"
+PARAMETERS_SUBJECT = "final-parameters.safetensors"
+EXAMPLES_SUBJECT = "examples.safetensors"
+
+_FINDING: TypeAdapter[BindingFinding] = TypeAdapter(BindingFinding)
+
+
+@final
+class ReportSigner:
+    """Adds the facts of the run to the figures, names the subjects, signs, stores the bundle.
+
+    Args:
+        blobs: Holds the figures and receives the bundle.
+        planner: Reads requests and logs.
+        signer: The service's key.
+        clock: Says when the report was made.
+    """
+
+    def __init__(
+        self, blobs: BlobStore, *, planner: AuditPlanner, signer: Signer, clock: Clock
+    ) -> None:
+        self._blobs = blobs
+        self._planner = planner
+        self._signer = signer
+        self._clock = clock
+
+    def sign(
+        self, audit: AuditRow, figures: Digest, *, actions: Sequence[ActionRow]
+    ) -> SignedReport:
+        """Return the signed report of an audit.
+
+        Signing again after a crash makes another bundle with another time; the records keep one.
+
+        Args:
+            audit: The audit.
+            figures: Result of its report action.
+            actions: All its actions, with their results.
+
+        Returns:
+            The report; its bundle is stored durably.
+        """
+        now = self._clock.now().astimezone(UTC)
+        facts = RunFacts(
+            created=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            id=audit.id,
+            mode="service",
+            operator=audit.operator,
+            wall_seconds=round((now - _moment(audit.created)).total_seconds(), 3),
+        )
+        figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
+        report = figured.model_copy(update={"run": facts})
+        bundle = sign_report(report, self._subjects(audit, report, actions), self._signer)
+        attachments = (
+            {}
+            if report.examples is None
+            else {Digest(report.examples.digest): self._blobs.size(Digest(report.examples.digest))}
+        )
+        return SignedReport(
+            digest=report_id(bundle),
+            bundle=self._blobs.write(bundle),
+            bundle_size_bytes=len(bundle),
+            keyid=self._signer.public_key.keyid,
+            attachments=attachments,
+        )
+
+    def _subjects(
+        self, audit: AuditRow, report: Report, actions: Sequence[ActionRow]
+    ) -> tuple[Subject, ...]:
+        subjects = [Subject(name=LOG_SUBJECT, digest=audit.log_digest)]
+        if report.model.source == "artifact":
+            name = f"model.{self._model_format(actions)}"
+            subjects.append(Subject(name=name, digest=report.model.digest))
+        else:
+            log = self._planner.log(audit.log_digest)
+            final_state = log.boundary(len(log.stages))
+            subjects.append(Subject(name=PARAMETERS_SUBJECT, digest=final_state.parameters))
+        if report.examples is not None:
+            subjects.append(Subject(name=EXAMPLES_SUBJECT, digest=report.examples.digest))
+        return tuple(subjects)
+
+    def _model_format(self, actions: Sequence[ActionRow]) -> str:
+        """Return how the artifact is written, as the action that compared it found."""
+        kind = BindModel.model_fields["kind"].default
+        for action in actions:
+            if action.kind == kind and action.result is not None:
+                return _FINDING.validate_json(bytes(self._blobs.read(action.result))).format
+        raise InternalError(
+            "report.model",
+            expected="an action that compared the artifact with the log",
+            found="none",
+            remedy="Report this together with the audit request.",
+        )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

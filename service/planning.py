@@ -1,0 +1,95 @@
+"""Requests and logs out of the blob store, into actions as the records store them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+from auditor.audit.planning import Round, check_request, data_of, plan_round
+from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
+from auditor.plan.groups import group_key
+from auditor.plan.request import AuditRequest
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.digest import Digest, canonical_bytes
+from auditor.stagelog.evaluation import parse_evaluation_set
+from auditor.stagelog.log import StageLog
+from auditor.stagelog.validate import parse_manifest, refuse_unsupported, validate
+from service.records.jobs import NewAction
+
+Planner = Callable[[AuditRequest, StageLog, Mapping[ActionKey, Digest]], Round]
+"""From a request, its log and finished results to every action known by now; pure."""
+
+_CACHED_LOGS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRound:
+    """Every action that an audit needs as far as is known, and which of them is the report."""
+
+    actions: tuple[NewAction, ...]
+    report: ActionKey
+
+
+@final
+class AuditPlanner:
+    """Plans audits of logs in a blob store.
+
+    Args:
+        blobs: Holds requests, logs and evaluation sets.
+        plan: The planner.
+    """
+
+    def __init__(self, blobs: BlobStore, *, plan: Planner = plan_round) -> None:
+        self._blobs = blobs
+        self._plan = plan
+        # Bounded and keyed by content: a log's manifest is parsed once, not once a round.
+        self._log = lru_cache(maxsize=_CACHED_LOGS)(self._read_log)
+
+    def check(self, request: AuditRequest) -> None:
+        """Refuse a request that cannot be answered.
+
+        Raises:
+            AuditorError: See :func:`auditor.plan.check.check_request`.
+        """
+        sets: dict[str, EvaluationSet] = {
+            digest: parse_evaluation_set(self._blobs.read(Digest(digest)))
+            for digest in data_of(request)
+        }
+        check_request(request, self._log(request.log), sets)
+
+    def plan(self, request: AuditRequest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
+        """Return the next round of a request that was checked."""
+        planned = self._plan(request, self._log(request.log), results)
+        return PlannedRound(
+            actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
+        )
+
+    def request(self, digest: Digest) -> AuditRequest:
+        """Return a stored request."""
+        return AuditRequest.model_validate_json(bytes(self._blobs.read(digest)))
+
+    def log(self, digest: str) -> StageLog:
+        """Return a stored log.
+
+        Raises:
+            StageLogError: If the stored manifest is not valid.
+            UnsupportedError: If it uses what this version does not treat.
+        """
+        return self._log(digest)
+
+    def _read_log(self, digest: str) -> StageLog:
+        log = parse_manifest(self._blobs.read(Digest(digest)))
+        validate(log)
+        refuse_unsupported(log)
+        return log
+
+
+def _new_action(spec: ActionSpec) -> NewAction:
+    return NewAction(
+        key=key_of(spec),
+        kind=spec.kind,
+        group_key=group_key(spec),
+        spec=canonical_bytes(spec).decode(),
+        needs=tuple(dict.fromkeys(dependencies(spec))),
+    )

@@ -1,0 +1,137 @@
+"""What follows when all actions of an audit are done: another round, or the signed report."""
+
+from collections.abc import Sequence
+from typing import Protocol, final
+
+from auditor.errors import AuditorError, UnavailableError
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.digest import Digest
+from service.failures import AuditDeadlineError, failure_of
+from service.notices import Notices
+from service.planning import AuditPlanner, PlannedRound
+from service.records.jobs import (
+    ActionRow,
+    AuditReader,
+    AuditRecords,
+    AuditRow,
+    Cancelled,
+    SignedReport,
+)
+from service.scheduler.states import LIVE_AUDITS, ActionState
+from service.telemetry import Telemetry
+
+
+class Finisher(Protocol):
+    """Makes the signed report; :class:`service.finish.ReportSigner` is one."""
+
+    def sign(
+        self, audit: AuditRow, figures: Digest, *, actions: Sequence[ActionRow]
+    ) -> SignedReport:
+        """Return the report of an audit, its bundle stored durably."""
+
+
+@final
+class Rounds:
+    """Carries settled audits on.
+
+    Args:
+        audits: Audits to change.
+        reader: Audits to look at.
+        blobs: Where results are.
+        planner: Plans the next round.
+        finisher: Signs.
+        notices: Who waits for news.
+        telemetry: What operators are told.
+    """
+
+    def __init__(
+        self,
+        *,
+        audits: AuditRecords,
+        reader: AuditReader,
+        blobs: BlobStore,
+        planner: AuditPlanner,
+        finisher: Finisher,
+        notices: Notices,
+        telemetry: Telemetry,
+    ) -> None:
+        self._audits = audits
+        self._reader = reader
+        self._blobs = blobs
+        self._planner = planner
+        self._finisher = finisher
+        self._notices = notices
+        self._telemetry = telemetry
+
+    def carry_on(self, audit_id: str) -> Cancelled:
+        """Plan the next round of a settled audit, or finish it; return what a failure changed.
+
+        Raises:
+            UnavailableError: If a store cannot be written now; the audit waits.
+        """
+        audit = self._reader.find(audit_id)
+        actions = self._reader.actions(audit_id)
+        settled = all(action.state is ActionState.DONE for action in actions)
+        if audit.state not in LIVE_AUDITS or not settled:
+            return Cancelled()
+        try:
+            self._plan_or_finish(audit, actions)
+        except UnavailableError:
+            raise
+        except AuditorError as error:
+            return self.fail(audit_id, error)
+        return Cancelled()
+
+    def fail(self, audit_id: str, error: AuditorError) -> Cancelled:
+        """End an audit with an error; return what that changed."""
+        return self.told(self._audits.end(audit_id, failure=failure_of(error)))
+
+    def overdue(self, audit_id: str) -> Cancelled:
+        """End an audit whose deadline has come; return what that changed."""
+        error = AuditDeadlineError(
+            f"audit {audit_id}",
+            expected="a report before the deadline",
+            found="actions that are not done",
+            remedy="Ask again with a later deadline: finished actions are not computed again.",
+        )
+        return self._audits.end(audit_id, failure=failure_of(error))
+
+    def told(self, ended: Cancelled) -> Cancelled:
+        """Tell operators and waiting callers of audits that ended."""
+        for audit_id in ended.audits:
+            self._telemetry.audit_ended(self._reader.find(audit_id))
+        self._notices.set_step(ended.audits, None)
+        return ended
+
+    def _plan_or_finish(self, audit: AuditRow, actions: Sequence[ActionRow]) -> None:
+        results = {a.key: a.result for a in actions if a.result is not None}
+        request = self._planner.request(audit.request_digest)
+        planned = self._planner.plan(request, results)
+        known = {action.key for action in actions}
+        fresh = [action for action in planned.actions if action.key not in known]
+        figures = results.get(planned.report)
+        if fresh:
+            self._append(audit, planned, gone=())
+        elif figures is None or not self._blobs.has(figures):
+            gone = tuple(digest for digest in results.values() if not self._blobs.has(digest))
+            self._append(audit, planned, gone=gone)
+        elif self._audits.begin_signing(audit.id):
+            self._notices.publish([audit.id])
+            self._finish(audit, figures, actions)
+
+    def _append(self, audit: AuditRow, planned: PlannedRound, *, gone: Sequence[Digest]) -> None:
+        plan = self._audits.append(audit.id, planned.actions, gone=gone)
+        kinds = {action.key: action.kind for action in planned.actions}
+        self._telemetry.planned(audit.id, plan, kinds=kinds)
+        self._notices.publish([audit.id])
+
+    def _finish(self, audit: AuditRow, figures: Digest, actions: Sequence[ActionRow]) -> None:
+        try:
+            signed = self._finisher.sign(audit, figures, actions=actions)
+        except AuditorError:
+            self._telemetry.signed("failed")
+            raise
+        self._telemetry.signed("signed")
+        if self._audits.finish(audit.id, signed):
+            self._telemetry.audit_ended(self._reader.find(audit.id))
+        self._notices.set_step([audit.id], None)

@@ -1,0 +1,110 @@
+"""Which worker holds which groups: the scheduler's memory, rebuilt from nothing at a start."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+from auditor.plan.actions import ActionKey
+from service.records.jobs import Lease, LeasedAction, LeasedGroup
+
+
+@dataclass(kw_only=True, slots=True)
+class Assignment:
+    """A group on its worker; leases that became void are taken out of it."""
+
+    id: int
+    worker: str
+    device: str
+    group: LeasedGroup
+    started: bool = False
+    revoked: set[Lease] = field(default_factory=set)
+
+    @property
+    def actions(self) -> tuple[LeasedAction, ...]:
+        """The actions whose leases still hold."""
+        return tuple(a for a in self.group.actions if a.lease not in self.revoked)
+
+    @property
+    def kind(self) -> str:
+        """Kind of its actions."""
+        return self.group.actions[0].kind
+
+    @property
+    def audits(self) -> tuple[str, ...]:
+        """The audits that wanted its actions when it was leased."""
+        return tuple(dict.fromkeys(a for action in self.actions for a in action.audits))
+
+
+Hit = tuple[Assignment, tuple[ActionKey, ...]]
+"""A group and the keys in it that are concerned."""
+
+
+@final
+class Assignments:
+    """Groups by worker."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, str] = {}
+        self._groups: dict[int, Assignment] = {}
+        self._last_id = 0
+
+    def add_worker(self, worker: str, device: str) -> None:
+        """Note a worker that takes groups."""
+        self._devices[worker] = device
+
+    def remove_worker(self, worker: str) -> tuple[Assignment, ...]:
+        """Forget a worker and return what it held."""
+        self._devices.pop(worker, None)
+        held = tuple(self.held_by(worker))
+        for assignment in held:
+            del self._groups[assignment.id]
+        return held
+
+    def workers_with_room(self, depth: int) -> tuple[str, ...]:
+        """Return workers that hold fewer than ``depth`` groups, the idlest first."""
+        loads = {worker: len(list(self.held_by(worker))) for worker in self._devices}
+        return tuple(sorted((w for w in loads if loads[w] < depth), key=lambda w: loads[w]))
+
+    def assign(self, worker: str, group: LeasedGroup) -> Assignment:
+        """Note that a worker holds a group."""
+        self._last_id += 1
+        assignment = Assignment(
+            id=self._last_id, worker=worker, device=self._devices[worker], group=group
+        )
+        self._groups[assignment.id] = assignment
+        return assignment
+
+    def find(self, group_id: int) -> Assignment | None:
+        """Return a group that is held."""
+        return self._groups.get(group_id)
+
+    def take(self, group_id: int) -> Assignment | None:
+        """Return a group and forget it."""
+        return self._groups.pop(group_id, None)
+
+    def held_by(self, worker: str) -> Iterator[Assignment]:
+        """Yield a worker's groups in the order in which it runs them."""
+        return (a for a in self._groups.values() if a.worker == worker)
+
+    def revoke(
+        self, leases: Iterable[Lease]
+    ) -> tuple[tuple[Assignment, tuple[ActionKey, ...]], ...]:
+        """Take void leases out of their groups; return the groups with the keys concerned."""
+        void = set(leases)
+        touched = []
+        for assignment in self._groups.values():
+            hit = [a for a in assignment.actions if a.lease in void]
+            if hit:
+                assignment.revoked |= {action.lease for action in hit}
+                touched.append((assignment, tuple(action.key for action in hit)))
+        return tuple(touched)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no worker holds anything."""
+        return not self._groups
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that take groups."""
+        return len(self._devices)

@@ -1,0 +1,162 @@
+"""The scheduler: one thread that reacts to workers, callers and time, and hands out groups.
+
+It holds nothing that matters: what is ready, leased or done is in the records, and after a crash
+the loop begins with what it finds there.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import structlog
+
+from auditor.edge.clock import Clock
+from auditor.errors import AuditorError
+from service.executors.base import Executor, WorkerEvent
+from service.records.jobs import Lease, SchedulerRecords
+from service.scheduler.reactions import Reactions
+from service.telemetry import Telemetry
+
+UPKEEP_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revoked:
+    """Leases became void by a decision outside the loop."""
+
+    leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake:
+    """There may be something to do; ``settled`` audits can be carried on."""
+
+    settled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """End the loop once everything reported before is handled."""
+
+
+Event = WorkerEvent | Revoked | Wake | Stop
+
+
+@final
+class Scheduler:
+    """Brings events, time and room together.
+
+    Args:
+        reactions: What is done about them.
+        upkeep: What time changes.
+        executor: Told to drain.
+        telemetry: What operators are told.
+        clock: Wall time for leases and retries.
+    """
+
+    def __init__(
+        self,
+        reactions: Reactions,
+        upkeep: SchedulerRecords,
+        *,
+        executor: Executor,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._reactions = reactions
+        self._upkeep = upkeep
+        self._executor = executor
+        self._telemetry = telemetry
+        self._clock = clock
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._stopped = False
+        self._next_upkeep = clock.monotonic()
+        self._became_idle = threading.Event()
+
+    def report(self, event: Event) -> None:
+        """Take an event, from any thread."""
+        self._events.put(event)
+
+    def recover(self) -> None:
+        """Put back what earlier workers held and carry on what settled before the crash."""
+        recovered = self._upkeep.recover()
+        if recovered:
+            _log.info("leases recovered", actions=recovered)
+        self._reactions.carry_on(self._upkeep.settled())
+
+    def run(self) -> None:
+        """React until a Stop comes."""
+        while not self._stopped:
+            self.turn(timeout_seconds=self._patience())
+
+    def turn(self, *, timeout_seconds: float) -> None:
+        """Wait for an event, handle all there are, then see what time and room allow."""
+        for event in self._take(timeout_seconds):
+            self._guarded(partial(self._handle, event), what=type(event).__name__)
+        if self._clock.monotonic() >= self._next_upkeep:
+            self._guarded(self._do_upkeep, what="upkeep")
+        self._guarded(self._reactions.hand_out, what="hand out")
+        if self._reactions.idle:
+            self._became_idle.set()
+        else:
+            self._became_idle.clear()
+
+    def drain(self) -> None:
+        """Hand out nothing more and let workers abandon what they hold; from any thread."""
+        self._reactions.drain()
+        self._executor.drain()
+        self.report(Wake())
+
+    def wait_idle(self, *, timeout_seconds: float) -> bool:
+        """Wait until no worker holds a group and say whether that came."""
+        return self._became_idle.wait(timeout_seconds)
+
+    def _take(self, timeout_seconds: float) -> Iterator[Event]:
+        try:
+            yield self._events.get(block=timeout_seconds > 0, timeout=timeout_seconds)
+            while True:
+                yield self._events.get_nowait()
+        except queue.Empty:
+            return
+
+    def _guarded(self, work: Callable[[], None], *, what: str) -> None:
+        """Keep the loop alive: what failed is found again by its lease or at the next upkeep."""
+        try:
+            work()
+        except AuditorError as error:
+            _log.warning("scheduler step failed", step=what, error=error.code, message=str(error))
+        except Exception:  # noqa: BLE001 - whatever it is, the other audits go on
+            _log.exception("scheduler step failed", step=what)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Wake(settled=settled):
+                self._reactions.carry_on(settled)
+            case Revoked(leases=leases):
+                self._reactions.revoke(leases)
+            case Stop():
+                self._stopped = True
+            case _:
+                self._reactions.handle(event)
+
+    def _do_upkeep(self) -> None:
+        self._next_upkeep = self._clock.monotonic() + UPKEEP_SECONDS
+        expired = self._upkeep.expire()
+        if expired:
+            self._reactions.expired(expired)
+        self._reactions.overdue(self._upkeep.overdue())
+        self._reactions.carry_on(self._upkeep.settled())
+        self._telemetry.queue(self._upkeep.queue())
+
+    def _patience(self) -> float:
+        """Return how long nothing can become due."""
+        wait = max(0.0, self._next_upkeep - self._clock.monotonic())
+        moment = self._upkeep.next_retry()
+        if moment is None:
+            return wait
+        return max(0.0, min(wait, moment - self._clock.now().timestamp()))

@@ -1,0 +1,236 @@
+"""What the scheduler does about each event of a worker; called by the loop, on its thread."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never, final
+
+import structlog
+
+from auditor.errors import AuditorError, InternalError
+from service.executors.base import (
+    Executor,
+    GroupAbandoned,
+    GroupDone,
+    GroupFailed,
+    GroupStarted,
+    GroupStepped,
+    WorkerBeat,
+    WorkerEnded,
+    WorkerEvent,
+    WorkerReady,
+)
+from service.notices import Notices, Step
+from service.records.jobs import Cancelled, Changed, Completion, Lease, LeasedAction, LeaseRecords
+from service.rounds import Rounds
+from service.scheduler.assignments import Assignments
+from service.scheduler.setbacks import Setbacks
+from service.telemetry import Telemetry
+
+GROUPS_A_WORKER = 2
+"""One group computes while the next one is already there."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerSettings:
+    """How groups are formed and leased."""
+
+    max_lanes: int
+    lease_seconds: float
+
+
+@final
+class Reactions:
+    """Hands out groups and takes what comes back.
+
+    Args:
+        leases: Actions handed out and back.
+        executor: Where groups run.
+        rounds: Carries settled audits on.
+        setbacks: Decides about groups without results.
+        notices: Who waits for news.
+        telemetry: What operators are told.
+        settings: How groups are formed.
+    """
+
+    def __init__(
+        self,
+        *,
+        leases: LeaseRecords,
+        executor: Executor,
+        rounds: Rounds,
+        setbacks: Setbacks,
+        notices: Notices,
+        telemetry: Telemetry,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._leases = leases
+        self._executor = executor
+        self._rounds = rounds
+        self._setbacks = setbacks
+        self._notices = notices
+        self._telemetry = telemetry
+        self._settings = settings
+        self._assignments = Assignments()
+        self._draining = False
+        self._on_workers: Callable[[int], None] = lambda _count: None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no worker holds a group."""
+        return self._assignments.idle
+
+    def on_workers(self, callback: Callable[[int], None]) -> None:
+        """Call back with the number of workers when it changes."""
+        self._on_workers = callback
+
+    def drain(self) -> None:
+        """Hand out nothing more; whatever ends from now on was interrupted."""
+        self._draining = True
+
+    def handle(self, event: WorkerEvent) -> None:
+        """React to what a worker did."""
+        match event:
+            case WorkerReady(worker=worker, device=device):
+                self._assignments.add_worker(worker, device)
+                self._on_workers(self._assignments.workers)
+            case WorkerBeat(worker=worker):
+                self._extend(worker)
+            case WorkerEnded():
+                self._worker_ended(event)
+            case GroupStarted(group=group_id):
+                self._started(group_id)
+            case GroupStepped():
+                self._stepped(event)
+            case GroupDone():
+                self._done(event)
+            case GroupFailed() | GroupAbandoned():
+                self._without_results(event)
+            case _:
+                assert_never(event)
+
+    def expired(self, actions: Mapping[Lease, LeasedAction]) -> None:
+        """Leases ran out: their workers did not answer for a whole lease and are ended."""
+        for worker in {group.worker for group, _ in self._assignments.revoke(actions)}:
+            self._executor.end(worker)
+        self._apply(self._setbacks.expired(actions))
+
+    def overdue(self, audits: Iterable[str]) -> None:
+        """Deadlines of audits have come."""
+        for audit in audits:
+            self._ended(self._rounds.overdue(audit))
+
+    def hand_out(self) -> None:
+        """Give groups to workers as long as there is room and something ready."""
+        while not self._draining:
+            workers = self._assignments.workers_with_room(GROUPS_A_WORKER)
+            if not workers:
+                return
+            group = self._leases.claim(
+                workers[0],
+                max_lanes=self._settings.max_lanes,
+                lease_seconds=self._settings.lease_seconds,
+            )
+            if group is None:
+                return
+            assignment = self._assignments.assign(workers[0], group)
+            self._executor.submit(workers[0], assignment.id, group)
+            self._notices.publish(assignment.audits)
+
+    def revoke(self, leases: Iterable[Lease]) -> None:
+        """Tell workers that these leases are void."""
+        for group, keys in self._assignments.revoke(leases):
+            self._executor.cancel(group.worker, group.id, keys)
+
+    def carry_on(self, audits: Iterable[str]) -> None:
+        """Plan settled audits further or finish them."""
+        for audit in audits:
+            try:
+                self.revoke(self._rounds.carry_on(audit).revoked)
+            except AuditorError as error:  # a store is not available: the next upkeep tries again
+                _log.warning("audit waits", audit=audit, error=error.code, message=str(error))
+            except Exception:  # noqa: BLE001 - a bug in planning ends the audit, not the service
+                _log.exception("audit failed", audit=audit)
+                self.revoke(self._rounds.fail(audit, _bug(audit)).revoked)
+
+    def _started(self, group_id: int) -> None:
+        group = self._assignments.find(group_id)
+        if group is not None:
+            group.started = True
+            self._telemetry.group_started(group)
+            step = Step(kind=group.kind, lanes=len(group.actions), done=0, total=0)
+            self._notices.set_step(group.audits, step)
+
+    def _stepped(self, event: GroupStepped) -> None:
+        group = self._assignments.find(event.group)
+        if group is not None:
+            step = Step(
+                kind=group.kind, lanes=len(group.actions), done=event.done, total=event.total
+            )
+            self._notices.set_step(group.audits, step)
+
+    def _done(self, event: GroupDone) -> None:
+        group = self._assignments.take(event.group)
+        if group is None:
+            return
+        leases = {action.key: action.lease for action in group.actions}
+        lanes = len(event.results)
+        completions = [
+            Completion(
+                lease=Lease(action=leases[result.key].action, fence=result.fence),
+                digest=result.digest,
+                size=result.size,
+                gradient_examples=result.gradient_examples,
+                compute_seconds=event.compute_seconds / lanes,
+                lanes=lanes,
+            )
+            for result in event.results
+            if result.key in leases
+        ]
+        if completions:
+            self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
+            self._apply(self._leases.complete(completions))
+
+    def _without_results(self, event: GroupFailed | GroupAbandoned) -> None:
+        group = self._assignments.take(event.group)
+        if group is None:
+            return
+        match event:
+            case GroupFailed(failure=failure):
+                self._apply(self._setbacks.failed(group, failure))
+            case GroupAbandoned():
+                self._apply(self._setbacks.interrupted(group))
+
+    def _worker_ended(self, event: WorkerEnded) -> None:
+        if not self._draining:
+            self._telemetry.worker_ended(event.device, event.death)
+        for group in self._assignments.remove_worker(event.worker):
+            if group.started and not self._draining:
+                self._apply(self._setbacks.worker_ended(group, event.death))
+            else:
+                self._apply(self._setbacks.interrupted(group))
+        self._on_workers(self._assignments.workers)
+
+    def _extend(self, worker: str) -> None:
+        leases = [a.lease for group in self._assignments.held_by(worker) for a in group.actions]
+        if leases:
+            self.revoke(self._leases.extend(leases, lease_seconds=self._settings.lease_seconds))
+
+    def _apply(self, changed: Changed) -> None:
+        self._notices.publish(changed.audits)
+        self._ended(changed.ended)
+        self.carry_on(changed.settled)
+
+    def _ended(self, ended: Cancelled) -> None:
+        self._rounds.told(ended)
+        self.revoke(ended.revoked)
+
+
+def _bug(audit: str) -> InternalError:
+    return InternalError(
+        f"audit {audit}",
+        expected="a plan or a report",
+        found="an error of ours",
+        remedy="Report this with the service's log.",
+    )

@@ -1,0 +1,131 @@
+"""What the scheduler tells operators: metrics and one log line a fact."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import final
+
+import structlog
+
+from auditor.plan.actions import ActionKey
+from service.metrics import Metrics
+from service.records.jobs import AuditRow, QueueRow, StoredPlan
+from service.scheduler.assignments import Assignment
+from service.scheduler.leases import Death
+
+_log = structlog.get_logger()
+_PRIORITIES = (0, 1, 2)
+
+
+@final
+class Telemetry:
+    """Translates facts of the scheduler into metrics and log lines.
+
+    Args:
+        metrics: The service's metrics.
+        max_lanes: Most lanes that a group can have.
+    """
+
+    def __init__(self, metrics: Metrics, *, max_lanes: int) -> None:
+        self._metrics = metrics
+        self._max_lanes = max_lanes
+
+    def planned(self, audit: str, plan: StoredPlan, *, kinds: Mapping[ActionKey, str]) -> None:
+        """An audit's round met what was there."""
+        for result, keys in (("miss", plan.new), ("joined", plan.joined), ("hit", plan.cached)):
+            for kind, count in Counter(kinds[key] for key in keys).items():
+                self._metrics.action_cache_lookups.labels(kind=kind, result=result).inc(count)
+        _log.info(
+            "audit planned",
+            audit=audit,
+            new=len(plan.new),
+            joined=len(plan.joined),
+            cached=len(plan.cached),
+        )
+
+    def rejected(self, reason: str) -> None:
+        """An audit was not admitted."""
+        self._metrics.admission_rejections.labels(reason=reason).inc()
+
+    def group_started(self, group: Assignment) -> None:
+        """A group is on its device."""
+        lanes = len(group.actions)
+        self._metrics.group_lanes.labels(kind=group.kind).observe(lanes)
+        self._metrics.group_fill_ratio.labels(kind=group.kind).observe(lanes / self._max_lanes)
+        for action in group.actions:
+            wait = self._metrics.action_wait_seconds.labels(priority=str(action.priority))
+            wait.observe(action.waited_seconds)
+
+    def group_done(self, group: Assignment, *, lanes: int, seconds: float) -> None:
+        """A group brought results; ``seconds`` is the time of the whole group."""
+        device_kind = group.device.partition(":")[0]
+        self._metrics.actions_finished.labels(kind=group.kind, outcome="done").inc(lanes)
+        duration = self._metrics.action_seconds.labels(kind=group.kind, device_kind=device_kind)
+        for _ in range(lanes):
+            duration.observe(seconds / lanes)
+        self._metrics.device_busy_seconds.labels(device=group.device).inc(seconds)
+        _log.info(
+            "group done",
+            kind=group.kind,
+            lanes=lanes,
+            seconds=round(seconds, 4),
+            worker=group.worker,
+            audits=len(group.audits),
+        )
+
+    def group_put_back(self, group: Assignment, *, reason: str, failed: int) -> None:
+        """A group brought no results; ``failed`` of its actions are not tried again."""
+        if failed:
+            outcome = self._metrics.actions_finished.labels(kind=group.kind, outcome="failed")
+            outcome.inc(failed)
+        _log.warning(
+            "group put back",
+            kind=group.kind,
+            lanes=len(group.actions),
+            reason=reason,
+            failed=failed,
+            worker=group.worker,
+        )
+
+    def split_for_memory(self, group: Assignment) -> None:
+        """A group was halved because memory ran out."""
+        self._metrics.oom_splits.labels(kind=group.kind).inc()
+
+    def worker_ended(self, device: str, death: Death) -> None:
+        """A worker process ended while the service goes on."""
+        self._metrics.worker_restarts.labels(device=device, reason=death.value).inc()
+
+    def leases_expired(self, count: int) -> None:
+        """Leases ran out without an answer."""
+        self._metrics.lease_expirations.inc(count)
+        _log.warning("leases expired", count=count)
+
+    def signed(self, outcome: str) -> None:
+        """A report was signed, or could not be."""
+        self._metrics.signatures.labels(result=outcome).inc()
+
+    def audit_ended(self, audit: AuditRow) -> None:
+        """An audit reached its last state."""
+        outcome = audit.state.lower()
+        seconds = (audit.finished or audit.updated) - audit.created
+        tenant = self._metrics.tenant_label(audit.tenant)
+        self._metrics.audits_finished.labels(tenant=tenant, outcome=outcome).inc()
+        self._metrics.audit_seconds.labels(outcome=outcome).observe(seconds)
+        _log.info(
+            "audit ended",
+            audit=audit.id,
+            tenant=audit.tenant,
+            outcome=outcome,
+            seconds=round(seconds, 3),
+            compute_seconds=round(audit.compute_seconds, 3),
+            error=None if audit.error is None else audit.error.code,
+        )
+
+    def queue(self, rows: Iterable[QueueRow]) -> None:
+        """How much is waiting now."""
+        waiting = {row.priority: row for row in rows}
+        for priority in _PRIORITIES:
+            row = waiting.get(priority)
+            label = str(priority)
+            self._metrics.queue_actions.labels(priority=label).set(row.actions if row else 0)
+            oldest = self._metrics.queue_oldest_age_seconds.labels(priority=label)
+            oldest.set(row.oldest_seconds if row else 0.0)
