@@ -1,11 +1,13 @@
 """Write examples as columns: datasets of a log and evaluation sets."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
 from auditor.errors import ShapeError, UnsupportedError
 from auditor.model.tensors import write_tensors
 from auditor.stagelog.blobs import BlobStore
@@ -79,6 +81,20 @@ def write_evaluation_set(
     """
     manifest = EvaluationSet(name=name, dataset=write_dataset(columns, blobs))
     return blobs.write(canonical_bytes(manifest))
+
+
+def save_evaluation_set(folder: Path, name: str, columns: Mapping[str, ColumnValues]) -> Digest:
+    """Return the digest of an evaluation set that is written into a folder of its own.
+
+    Args:
+        folder: Holds ``evalset.json`` and ``blobs/`` afterwards; ``stageaudit push`` takes it.
+        name: What reports call it.
+        columns: Values by column name.
+    """
+    blobs = FolderBlobs(folder / BLOBS_FOLDER)
+    digest = write_evaluation_set(name, columns, blobs)
+    write_durably(folder / EVALSET_FILE, blobs.read(digest), mode=0o644)
+    return digest
 
 
 def describe_column(name: str, values: ColumnValues) -> tuple[Tensor, Column]:

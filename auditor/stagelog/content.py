@@ -90,7 +90,7 @@ def _check_classes(log: StageLog, stage: Stage, blobs: BlobStore) -> None:
                 blobs,
                 column=stage.bindings.target,
                 classes=classes,
-                ignored=-100 if stage.loss.ignore_index is None else stage.loss.ignore_index,
+                ignored=stage.loss.ignore_index,
                 where=f'datasets["{name}"]',
             )
 
