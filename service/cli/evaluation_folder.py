@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs
 from auditor.errors import InputError
@@ -84,9 +85,9 @@ def _write_folder(archive: Path, folder: Path) -> Path:
         from auditor.record.evalset_folder import write_evaluation_folder
     try:
         # allow_pickle=False: an archive from elsewhere must not be able to run code.
-        with np.load(archive, allow_pickle=False) as arrays:
+        with archive.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             columns = {name: _column(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, BadZipFile) as error:
         raise InputError(
             str(archive),
             expected="an .npz of plain arrays",
