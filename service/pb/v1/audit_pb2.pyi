@@ -100,6 +100,9 @@ class AuditProgress(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
+    CURRENT_KIND_FIELD_NUMBER: _builtins.int
+    CURRENT_STEP_FIELD_NUMBER: _builtins.int
+    CURRENT_STEPS_FIELD_NUMBER: _builtins.int
     actions: _builtins.int
     """All actions planned so far."""
     cached: _builtins.int
@@ -109,7 +112,13 @@ class AuditProgress(_message.Message):
     running: _builtins.int
     """On a device now."""
     fraction: _builtins.float
-    """The part of the predicted cost that is finished, from 0 to 1."""
+    """The part of the actions that is finished, from 0 to 1."""
+    current_kind: _builtins.str
+    """Kind of the actions on a device now; empty when there are none."""
+    current_step: _builtins.int
+    """Steps that they have done."""
+    current_steps: _builtins.int
+    """Steps that they have to do; 0 when that is not known."""
     def __init__(
         self,
         *,
@@ -118,10 +127,13 @@ class AuditProgress(_message.Message):
         done: _builtins.int = ...,
         running: _builtins.int = ...,
         fraction: _builtins.float = ...,
+        current_kind: _builtins.str = ...,
+        current_step: _builtins.int = ...,
+        current_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "cached", b"cached", "done", b"done", "fraction", b"fraction", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "cached", b"cached", "current_kind", b"current_kind", "current_step", b"current_step", "current_steps", b"current_steps", "done", b"done", "fraction", b"fraction", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,6 +157,8 @@ class Audit(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/audits/{ulid}`."""
     state: Global___AuditState.ValueType
@@ -159,6 +173,10 @@ class Audit(_message.Message):
     """Which audits are served first."""
     report: _builtins.str
     """Name of the report once the audit succeeded."""
+    compute_seconds: _builtins.float
+    """Time on devices of its actions, without those that it found cached. The service's own part of
+    an audit is 1 - compute_seconds / (finish_time - create_time).
+    """
     @_builtins.property
     def progress(self) -> Global___AuditProgress:
         """Actions by state."""
@@ -179,6 +197,10 @@ class Audit(_message.Message):
     def deadline_time(self) -> _timestamp_pb2.Timestamp:
         """When it fails unless it is finished."""
 
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it reached its last state."""
+
     def __init__(
         self,
         *,
@@ -194,10 +216,12 @@ class Audit(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        compute_seconds: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "error", b"error", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "error", b"error", "finish_time", b"finish_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "error", b"error", "model", b"model", "name", b"name", "priority", b"priority", "progress", b"progress", "report", b"report", "request_digest", b"request_digest", "stage_log", b"stage_log", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "create_time", b"create_time", "deadline_time", b"deadline_time", "error", b"error", "finish_time", b"finish_time", "model", b"model", "name", b"name", "priority", b"priority", "progress", b"progress", "report", b"report", "request_digest", b"request_digest", "stage_log", b"stage_log", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
