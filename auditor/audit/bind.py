@@ -1,5 +1,7 @@
 """Is this the model the log describes? An artifact's tensors against the final checkpoint."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -49,7 +51,9 @@ def bind_model(log: StageLog, model: Digest, *, blobs: BlobStore) -> BindingFind
     return BindingFinding(bound=True, tensors=len(recorded), format=kind)
 
 
-def read_artifact(data: memoryview) -> tuple[str, dict[str, Tensor]]:
+def read_artifact(
+    data: memoryview,
+) -> tuple[Literal["safetensors", "onnx"], dict[str, Tensor]]:
     """Return the format and the tensors of a model artifact."""
     if looks_like_safetensors(data):
         return "safetensors", read_tensors(data, where="model")

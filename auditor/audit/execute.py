@@ -18,10 +18,11 @@ from auditor.dynamics.adjoint import sweep
 from auditor.dynamics.consistency import check_segment
 from auditor.dynamics.displace import displaced_final_state
 from auditor.dynamics.evaluate import mean_query_gradient, project, query_values_at
+from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
 from auditor.dynamics.tangent import stage_embedding
-from auditor.dynamics.trajectory import Lane, advance
+from auditor.dynamics.trajectory import advance
 from auditor.errors import InternalError
 from auditor.model.layout import ParameterLayout
 from auditor.model.tensors import read_tensors, write_tensors
@@ -199,7 +200,11 @@ class Worker:
                 tensors = read_tensors(
                     self._blobs.read(results[ActionKey(key)]), where=f"actions[{key[:12]}]"
                 )
-                return state_from_tensors(_to(tensors, self._device), run.boundary_layout(before))
+                return state_from_tensors(
+                    _to(tensors, self._device),
+                    run.boundary_layout(before),
+                    where=f"actions[{key[:12]}]",
+                )
             case _:
                 assert_never(ref)
 
