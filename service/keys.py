@@ -6,7 +6,6 @@ configuration folder.
 """
 
 import os
-import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from auditor.errors import (
     InputError,
     PreconditionError,
 )
+from service.durable_files import replace, write_new
 
 SIGNING_KEY = "signing"
 TRUST_FILE = "trust.json"
@@ -70,8 +70,8 @@ def create_signing_key(
     private_path, public_path = _paths(folder, name)
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _write_new(private_path, pair.private_pem, mode=PRIVATE_MODE)
-        _replace(public_path, pair.public_pem.encode(), mode=PUBLIC_MODE)
+        write_new(private_path, pair.private_pem, mode=PRIVATE_MODE)
+        replace(public_path, pair.public_pem.encode(), mode=PUBLIC_MODE)
     except FileExistsError as error:
         raise ConflictError(
             str(private_path),
@@ -145,7 +145,7 @@ def describe_signing_key(
     private_path, public_path = _paths(folder, name)
     if not public_path.is_file():
         signer = load_signing_key(folder, name=name, password=password)
-        _replace(public_path, public_pem_of(signer).encode(), mode=PUBLIC_MODE)
+        replace(public_path, public_pem_of(signer).encode(), mode=PUBLIC_MODE)
     public_pem = read_public_key(public_path)
     return StoredKey(
         private_path=private_path,
@@ -206,7 +206,7 @@ def add_trusted_key(path: Path, key: TrustedKey) -> TrustFile:
     trust = trust_or_empty(path).with_key(key)
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _replace(path, format_trust(trust), mode=PUBLIC_MODE)
+        replace(path, format_trust(trust), mode=PUBLIC_MODE)
     except OSError as error:
         raise _unwritable(path, error) from error
     return trust
@@ -255,40 +255,6 @@ def _read(path: Path, *, limit: int) -> bytes:
             remedy="Pass the file that `stageaudit keys` wrote.",
         )
     return data
-
-
-def _write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file that does not exist yet, whole or not at all."""
-    temporary = _write_temporary(path, data, mode=mode)
-    try:
-        os.link(temporary, path)  # fails when the name is taken, unlike a rename
-    finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
-
-
-def _replace(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all, replacing what was there."""
-    _write_temporary(path, data, mode=mode).replace(path)
-    _sync_folder(path.parent)
-
-
-def _write_temporary(path: Path, data: bytes, *, mode: int) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from auditor.errors import DocumentRefusedError
 
 JSON_DEPTH = 32
+COMMA_LIMIT = 2**20  # a bound on the number of values, checked before anything is built of them
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
@@ -32,17 +33,17 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 def _depth(value: object) -> int:
-    """Nesting depth of a parsed document, without recursion."""
-    deepest = 0
-    pending = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        deepest = max(deepest, depth)
-        if isinstance(item, dict):
-            pending += [(child, depth + 1) for child in item.values()]
-        elif isinstance(item, list):
-            pending += [(child, depth + 1) for child in item]
-    return deepest
+    """Nesting depth of a parsed document, level by level and so without recursion."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [
+            child
+            for item in containers
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
 
 
 def parse_canonical(data: bytes, *, where: str) -> dict[str, Any]:
@@ -50,10 +51,14 @@ def parse_canonical(data: bytes, *, where: str) -> dict[str, Any]:
 
     Raises:
         DocumentRefusedError: If ``data`` is not UTF-8, not JSON, not an object, has duplicate
-            names, nests deeper than :data:`JSON_DEPTH` or is spelled in another way.
+            names, holds too many values, nests too deep or is spelled in another way.
     """
     expected = "JSON in its canonical form (RFC 8785)"
     remedy = "Pass the file exactly as it was issued, not reformatted or edited."
+    if data.count(b",") > COMMA_LIMIT:
+        raise DocumentRefusedError(
+            where, expected=f"at most {COMMA_LIMIT} values", found="more", remedy=remedy
+        )
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant

@@ -5,7 +5,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.attest.canonical import JSON_DEPTH, decode_base64, parse_canonical
+from auditor.attest.canonical import COMMA_LIMIT, JSON_DEPTH, decode_base64, parse_canonical
 from auditor.errors import DocumentRefusedError
 
 BAD_JSON = {
@@ -33,6 +33,7 @@ BAD_JSON = {
     "cut": b'{"a":1',
     "trailing": b'{"a":1}{}',
     "too_deep": b'{"a":' + b"[" * JSON_DEPTH + b"]" * JSON_DEPTH + b"}",
+    "too_many_values": b'{"a":[' + b"1," * (COMMA_LIMIT + 1) + b"1]}",
     "far_too_deep": b'{"a":' + b"[" * 200_000,
 }
 BAD_BASE64 = {
@@ -54,6 +55,11 @@ def test_parse_canonical_refuses_other_spellings(data: bytes) -> None:
 def test_parse_canonical_names_a_duplicate_member() -> None:
     with pytest.raises(DocumentRefusedError, match="two members of one name"):
         parse_canonical(BAD_JSON["duplicate_member_inside"], where="thing")
+
+
+def test_parse_canonical_counts_values_before_it_builds_them() -> None:
+    with pytest.raises(DocumentRefusedError, match=f"at most {COMMA_LIMIT} values"):
+        parse_canonical(BAD_JSON["too_many_values"], where="thing")
 
 
 def test_parse_canonical_accepts_the_deepest_allowed() -> None:
