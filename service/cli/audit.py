@@ -218,7 +218,8 @@ def _audit_here(
     """Run the audit in this process."""
     from auditor.edge.clock import SystemClock
     from auditor.edge.folder import FolderBlobs
-    from service.cli.local_audit import LayeredBlobs, LocalPlaces, run_local
+    from auditor.edge.layered import LayeredBlobs
+    from service.cli.local_audit import LocalPlaces, run_local
     from service.config import cache_folder, load_service_config
 
     cache = cache_folder()

@@ -10,9 +10,9 @@ from typing import final
 from auditor.attest.bundle import sign_report
 from auditor.attest.statement import Subject
 from auditor.edge.clock import Clock
-from auditor.edge.folder import LOG_FILE, FolderBlobs, read_log
+from auditor.edge.folder import LOG_FILE, read_log
+from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
-from auditor.errors import ArtifactMissingError
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -20,61 +20,6 @@ from service.cli.evaluation_folder import open_evaluation_set
 from service.cli.extras import needs_extra
 from service.cli.output import progress
 from service.keys import has_signing_key, load_signing_key
-
-
-@final
-class LayeredBlobs:
-    """A BlobStore that writes to one folder and reads from that one and others.
-
-    A log and its evaluation sets stay where they are; only results are written, to the cache.
-
-    Args:
-        target: Receives what is written.
-    """
-
-    def __init__(self, target: FolderBlobs) -> None:
-        self._folders = [target]
-
-    def add(self, folder: FolderBlobs) -> None:
-        """Read from one more folder."""
-        self._folders.append(folder)
-
-    def has(self, digest: Digest) -> bool:
-        """Say whether any folder holds the blob."""
-        return any(folder.has(digest) for folder in self._folders)
-
-    def size(self, digest: Digest) -> int:
-        """Return the blob's length in bytes.
-
-        Raises:
-            ArtifactMissingError: If no folder holds it.
-        """
-        return self._holder(digest).size(digest)
-
-    def read(self, digest: Digest) -> memoryview:
-        """Return the whole blob, checked against its digest.
-
-        Raises:
-            ArtifactMissingError: If no folder holds it.
-            ArtifactDigestError: If the stored bytes differ from the digest.
-        """
-        return self._holder(digest).read(digest)
-
-    def write(self, data: bytes | bytearray | memoryview) -> Digest:
-        """Store the bytes durably in the first folder and return their digest."""
-        return self._folders[0].write(data)
-
-    def _holder(self, digest: Digest) -> FolderBlobs:
-        for folder in self._folders:
-            if folder.has(digest):
-                return folder
-        raise ArtifactMissingError(
-            f"blob {digest}",
-            expected="a blob of the log, of an evaluation set or of the cache",
-            found="none",
-            remedy="Pass the log with --local and data as paths; a digest alone works only for "
-            "what an earlier local audit has read.",
-        )
 
 
 @final

@@ -8,8 +8,9 @@ from torch import Tensor
 from auditor.dynamics.interventions import intervened_examples
 from auditor.dynamics.run import Run
 from auditor.edge.folder import FolderBlobs, read_log
+from auditor.edge.layered import LayeredBlobs
 from auditor.plan.request import AuditRequest
-from service.cli.local_audit import LayeredBlobs, LocalPlaces
+from service.cli.local_audit import LocalPlaces
 
 
 def reference_rows(
