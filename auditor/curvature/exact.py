@@ -32,4 +32,4 @@ def mean_gradient(objective: Objective) -> GradientFunction:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         return objective.loss(theta, buffers, batch)
 
-    return torch.func.grad(loss, has_aux=True)  # type: ignore[no-any-return]
+    return torch.func.grad(loss, has_aux=True)

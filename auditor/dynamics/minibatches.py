@@ -88,7 +88,7 @@ class StageBatches:
             intervened_examples(run, stage_index, intervention=lane.intervention, seed=lane.seed)
             for lane in lanes
         )
-        self._pool = _Pool(run, stage, self._examples)
+        self._pool = _Pool(run, stage, self._examples, inputs=run.computations(stage_index).inputs)
         self._like = run.boundary(stage_index).theta
         sizes = np.diff(self._examples[0].offsets)  # [steps]
         self.alpha = np.stack([gates(stage, lane.intervention) for lane in lanes])
@@ -175,7 +175,9 @@ class StageBatches:
 class _Pool:
     """The tables of all lanes one after the other, so that one index serves every lane."""
 
-    def __init__(self, run: Run, stage: Stage, examples: Sequence[StageExamples]) -> None:
+    def __init__(
+        self, run: Run, stage: Stage, examples: Sequence[StageExamples], *, inputs: tuple[str, ...]
+    ) -> None:
         tables = {table.name: table for own in examples for table in own.tables}
         sizes = [table.dataset.examples for table in tables.values()]
         self._first = dict(zip(tables, np.cumsum([0, *sizes]).tolist(), strict=False))
@@ -183,9 +185,7 @@ class _Pool:
             name: run.keep(("pool", name, tuple(tables)), partial(_side_by_side, tables, name))
             for name in bound_columns(stage)
         }
-        inputs = run.log.graphs[stage.graph].inputs
-        bound = stage.bindings.inputs
-        self.inputs = tuple(bound[value.name] for value in inputs if value.name in bound)
+        self.inputs = tuple(stage.bindings.inputs[name] for name in inputs)
         self.example_bytes = sum(
             self._columns[name][0].numel() * self._columns[name].element_size()
             for name in self.inputs
@@ -194,7 +194,8 @@ class _Pool:
     def rows(self, examples: StageExamples, begin: int, end: int) -> np.ndarray:
         """Return pool rows of examples [begin, end)."""
         first = np.array([self._first[table.name] for table in examples.tables])
-        return first[examples.table[begin:end]] + examples.index[begin:end]
+        rows: np.ndarray = first[examples.table[begin:end]] + examples.index[begin:end]
+        return rows
 
     def gather(self, column: str, index: Tensor) -> Tensor:
         """Return a column's values at pool rows, [*index, *shape]."""

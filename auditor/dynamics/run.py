@@ -6,6 +6,7 @@ from typing import Any, TypeVar, final
 
 from torch import Tensor
 
+from auditor.dynamics.computations import Computations, ModelOf, graph_computations
 from auditor.dynamics.groups import GroupSpan, group_spans, grouped_layout
 from auditor.dynamics.hyperparameters import Hyperparameters, stage_hyperparameters
 from auditor.dynamics.state import TrainingState, recorded_state
@@ -23,7 +24,6 @@ from auditor.stagelog.log import Checkpoint, Stage, StageLog
 from auditor.stagelog.schedule import Schedule, read_schedule
 
 Value = TypeVar("Value")
-MakeObjective = Callable[["Run", int], Objective]
 
 
 @final
@@ -38,7 +38,7 @@ class Run:
         log_digest: Its digest, which keys every draw.
         blobs: Where its blobs are.
         device: Device of all tensors.
-        make_objective: How a stage's objective is made; the stage's ONNX graph by default.
+        model_of: How a stage's computations are made; its recorded ONNX graph by default.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Run:
         blobs: BlobStore,
         *,
         device: str = "cpu",
-        make_objective: MakeObjective | None = None,
+        model_of: ModelOf | None = None,
     ) -> None:
         self.log = log
         self.log_digest = log_digest
         self.blobs = blobs
         self.device = device
-        self._make_objective = make_objective or graph_objective
+        self._model_of = model_of or graph_computations
         self._kept: dict[Hashable, Any] = {}
 
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
@@ -91,7 +91,7 @@ class Run:
     # Layouts: which parameters exist when, and where they lie in theta.
 
     @cached_property
-    def _alive(self) -> tuple[frozenset[str], ...]:
+    def alive(self) -> tuple[frozenset[str], ...]:
         """Names of parameters and buffers at every boundary; index 0 is before R_0."""
         first: dict[str, str] = {}
         for stage in self.log.stages:
@@ -113,7 +113,7 @@ class Run:
             lambda: grouped_layout(
                 self.log.parameters,
                 self.log.stages[stage].groups,
-                alive=set(self._alive[stage + 1]),
+                alive=set(self.alive[stage + 1]),
             ),
         )
 
@@ -122,7 +122,7 @@ class Run:
         if boundary > 0:
             return self.layout(boundary - 1)
         groups = self.log.stages[0].groups if self.log.stages else ()
-        return grouped_layout(self.log.parameters, groups, alive=set(self._alive[0]))
+        return grouped_layout(self.log.parameters, groups, alive=set(self.alive[0]))
 
     def spans(self, stage: int) -> tuple[GroupSpan, ...]:
         """Return where a stage's groups, and last its frozen parameters, lie in theta."""
@@ -148,7 +148,7 @@ class Run:
             self._tensors(checkpoint.parameters, where=where),
             optimizer,
             layout=self.boundary_layout(boundary),
-            buffer_names=self._buffer_names & self._alive[boundary],
+            buffer_names=self._buffer_names & self.alive[boundary],
         )
 
     def constants(self, stage: int) -> dict[str, Tensor]:
@@ -156,7 +156,7 @@ class Run:
         where = f"stages[{stage}].checkpoints"
         names = {
             name
-            for name in self._buffer_names & self._alive[stage + 1]
+            for name in self._buffer_names & self.alive[stage + 1]
             if "float" not in self.log.parameters[name].dtype
         }
 
@@ -174,6 +174,14 @@ class Run:
     def _tensors(self, digest: str, *, where: str) -> dict[str, Tensor]:
         tensors = read_tensors(self.read(digest, where=where), where=where)
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+    def added_values(self, stage: int) -> dict[str, Tensor]:
+        """Return the recorded initial values of what a stage's transition adds."""
+        digest = self.log.stages[stage].transition.added_values
+        where = f"stages[{stage}].transition.added_values"
+        if digest is None:
+            return {}
+        return self.keep(where, lambda: self._tensors(digest, where=where))
 
     def transition(self, stage: int) -> TransitionMap:
         """Return R_t of a stage.
@@ -196,9 +204,7 @@ class Run:
                 transition=transition,
                 before=self.boundary_layout(stage),
                 after=self.layout(stage),
-                added=self._tensors(transition.added_values, where=f"{where}.added_values")
-                if transition.added_values
-                else {},
+                added=self.added_values(stage),
                 slots=self.hyperparameters(stage).slots,
                 where=where,
             ),
@@ -206,12 +212,16 @@ class Run:
 
     # What a stage's steps are made of.
 
-    def objective(self, stage: int) -> Objective:
-        """Return the stage's loss; stages with the same graph, bindings and groups share one."""
+    def computations(self, stage: int) -> Computations:
+        """Return a stage's model; stages with the same graph, bindings and groups share one."""
         own = self.log.stages[stage]
         bindings = (own.bindings.model_dump_json(), own.loss.model_dump_json())
-        key = ("objective", own.graph, *bindings, self.layout(stage))
-        return self.keep(key, lambda: self._make_objective(self, stage))
+        key = ("computations", own.graph, *bindings, self.layout(stage), self.alive[stage + 1])
+        return self.keep(key, lambda: self._model_of(self, stage))
+
+    def objective(self, stage: int) -> Objective:
+        """Return the stage's loss."""
+        return self.computations(stage).objective
 
     def schedule(self, stage: int) -> Schedule:
         """Return a stage's schedule.
@@ -283,29 +293,3 @@ class Run:
             return read_table(manifest.dataset, self.blobs, name=name, device=self.device)
 
         return self.keep(("evaluation set", digest), make)
-
-
-def graph_objective(run: Run, stage: int) -> Objective:
-    """Return the objective of a stage's recorded ONNX graph, binding and loss."""
-    from auditor.model.objective import GraphObjective
-
-    own = run.log.stages[stage]
-    return GraphObjective(
-        graph_model(run, own.graph),
-        bindings=own.bindings,
-        loss=own.loss,
-        layout=run.layout(stage),
-    )
-
-
-def graph_model(run: Run, name: str) -> "OnnxModel":
-    """Return a graph of the log, imported once."""
-    from auditor.model.onnx_model import OnnxModel
-
-    where = f"graphs[{name}]"
-    return run.keep(
-        ("graph", name),
-        lambda: OnnxModel.load(
-            run.read(run.log.graphs[name].onnx, where=where), names=run.log.parameters
-        ),
-    )

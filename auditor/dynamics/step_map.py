@@ -64,11 +64,10 @@ class StepMap:
             own = span.entries(gradient)
             of_group = numbers[index * columns : (index + 1) * columns]
             expand = span.expander(uniform=self.uniform)
-            match form:
-                case SgdForm():
-                    after = _sgd(before, own, numbers=of_group, form=form, expand=expand)
-                case AdamForm():
-                    after = _adam(before, own, numbers=of_group, form=form, expand=expand)
+            if isinstance(form, SgdForm):
+                after = _sgd(before, own, numbers=of_group, form=form, expand=expand)
+            else:
+                after = _adam(before, own, numbers=of_group, form=form, expand=expand)
             parts.append({**before, **after})
         if self.spans[-1].layout.names:
             parts.append(_cut(state, self.spans[-1]))

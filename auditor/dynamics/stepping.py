@@ -16,6 +16,7 @@ from auditor.dynamics.minibatches import BlockExamples
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
 from auditor.dynamics.step_map import StepMap
+from auditor.errors import NumericalError
 from auditor.model.objective import Minibatch
 from auditor.model.traced import trace
 
@@ -86,7 +87,7 @@ def step_function(
     example = None if kind.shared else 0
     inputs = len(run.log.stages[stage_index].bindings.inputs)
     axes = [0] * width + [None, example, example, None] + [example] * inputs
-    return torch.func.vmap(step, in_dims=(*axes, *([0] if kind.gated else [])))  # type: ignore[no-any-return]
+    return torch.func.vmap(step, in_dims=(*axes, *([0] if kind.gated else [])))
 
 
 def unpacked(
@@ -141,3 +142,24 @@ def uniform_groups(state: TrainingState, spans: Sequence[GroupSpan]) -> bool:
             if numbers.shape[-1] and not bool((numbers == numbers[..., :1]).all()):
                 return False
     return True
+
+
+def require_finite_state(
+    tensors: Sequence[Tensor], *, run: Run, stage_index: int, block: range
+) -> None:
+    """Refuse non-finite numbers after a block of steps, counted from the stage's first.
+
+    Raises:
+        NumericalError: If there are any, naming the stage and the block's steps.
+    """
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
+    if not finite.item():
+        stage = run.log.stages[stage_index]
+        first, last = stage.first_step + block.start, stage.first_step + block.stop - 1
+        raise NumericalError(
+            f"stages[{stage.name}].steps[{first}..{last}]",
+            expected="finite numbers",
+            found="NaN or infinity",
+            remedy="The computation diverges here: ask for a smaller change of the run, for more "
+            "examples per step, or for an estimator that does not linearise.",
+        )

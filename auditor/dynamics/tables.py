@@ -103,16 +103,16 @@ def _selectable(dataset: Dataset) -> list[str]:
 def _code(table: Table, name: str, *, value: str | int | bool) -> int | bool:
     """Return how a value is stored: texts as codes."""
     categories = table.dataset.columns[name].categories
-    if (categories is not None) != isinstance(value, str) or (
-        categories is not None and value not in categories
-    ):
-        raise InputError(
-            f"{table.name}.columns[{name}]",
-            expected="a number" if categories is None else "one of " + ", ".join(categories),
-            found=value,
-            remedy="Correct the value in `where`.",
-        )
-    return value if isinstance(value, int) or categories is None else categories.index(value)
+    if categories is None and not isinstance(value, str):
+        return value
+    if categories is not None and isinstance(value, str) and value in categories:
+        return categories.index(value)
+    raise InputError(
+        f"{table.name}.columns[{name}]",
+        expected="a number" if categories is None else "one of " + ", ".join(categories),
+        found=value,
+        remedy="Correct the value in `where`.",
+    )
 
 
 def _describe(column: Column) -> str:

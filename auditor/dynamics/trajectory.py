@@ -1,6 +1,6 @@
 """Trajectories: carry states through a stage, all lanes in one traced, vmapped step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import final
@@ -9,24 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.minibatches import BLOCK_BYTES, Lane, StageBatches
+from auditor.dynamics.progress import BLOCK_STEPS, OnBlock, Progress
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, stack, unstack
 from auditor.dynamics.stepping import (
     StepKind,
     TensorFunction,
+    require_finite_state,
     step_arguments,
     step_function,
     traced_when_worth,
     uniform_groups,
 )
-from auditor.errors import InternalError, NumericalError
-
-BLOCK_STEPS = 32
-"""Steps between two reports of progress and two checks that the numbers are finite."""
-
-OnBlock = Callable[[int, int], None]
-"""Called with (steps done, steps in all); may raise to stop."""
+from auditor.errors import InternalError
 
 
 @final
@@ -109,7 +106,7 @@ def replay(
     result = list(states)
     examples = 0
     fractions = sorted({lane.fraction for lane in lanes})
-    progress = _Progress(total=len(steps) * len(fractions), on_block=on_block)
+    progress = Progress(total=len(steps) * len(fractions), on_block=on_block)
     for fraction in fractions:
         members = [i for i, lane in enumerate(lanes) if lane.fraction == fraction]
         batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
@@ -135,17 +132,17 @@ class _Span:
 def _spans(run: Run, stage_index: int, *, batches: StageBatches, steps: range) -> list[_Span]:
     forms = run.hyperparameters(stage_index).forms
 
-    def character(step: int) -> tuple[object, ...]:
+    def character(step: int) -> tuple[tuple[int, ...], bool, StepForm, int]:
         alpha = batches.alpha[:, step]
         moving = tuple(np.flatnonzero(alpha).tolist())
-        return (moving, bool((alpha[list(moving)] != 1).any()), forms[step], batches.sizes[step])
+        gated = bool((alpha[list(moving)] != 1).any())
+        return moving, gated, forms[step], int(batches.sizes[step])
 
-    return [
-        _Span(steps=range(own[0], own[-1] + 1), moving=moving, gated=gated)
-        for (moving, gated, _, _), own in (
-            (key, list(group)) for key, group in groupby(steps, key=character)
-        )
-    ]
+    spans = []
+    for (moving, gated, _, _), members in groupby(steps, key=character):
+        own = list(members)
+        spans.append(_Span(steps=range(own[0], own[-1] + 1), moving=moving, gated=gated))
+    return spans
 
 
 @final
@@ -166,7 +163,7 @@ class _Group:
         self._uniform = all(uniform_groups(state, spans) for state in states)
         self._repeats: dict[object, int] = {}
 
-    def execute(self, span: _Span, *, progress: "_Progress") -> int:
+    def execute(self, span: _Span, *, progress: Progress) -> int:
         """Advance the lanes that move and return the gradient-examples that it took."""
         if not span.moving:
             progress.add(len(span.steps))
@@ -179,7 +176,7 @@ class _Group:
             self.states[lane] = own
         return int(self._batches.sizes[span.steps.start]) * len(span.steps) * len(moving)
 
-    def _steps(self, state: TrainingState, span: _Span, *, progress: "_Progress") -> TrainingState:
+    def _steps(self, state: TrainingState, span: _Span, *, progress: Progress) -> TrainingState:
         rows = self._run.hyperparameters(self._stage_index).rows
         alpha = self._alpha(span, like=state.theta)
         function: TensorFunction | None = None
@@ -194,7 +191,7 @@ class _Group:
                 function = self._function(span, state, arguments=(*tensors, *arguments[0]))
             for of_step in arguments:
                 tensors = function(*tensors, *of_step)
-            self._require_finite(tensors, block)
+            require_finite_state(tensors, run=self._run, stage_index=self._stage_index, block=block)
             progress.add(len(block))
         return state.replaced(tensors)
 
@@ -235,38 +232,3 @@ class _Group:
             arguments=arguments,
             steps=self._repeats[shapes],
         )
-
-    def _require_finite(self, tensors: Sequence[Tensor], block: range) -> None:
-        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
-        if not finite.item():
-            stage = self._run.log.stages[self._stage_index]
-            first, last = stage.first_step + block.start, stage.first_step + block.stop - 1
-            raise NumericalError(
-                f"stages[{stage.name}].steps[{first}..{last}]",
-                expected="a finite training state",
-                found="NaN or infinity",
-                remedy="This trajectory diverges: ask for a smaller change of the run, or for "
-                "more examples per step.",
-            )
-
-
-@final
-class _Progress:
-    """Reports progress when at least ``BLOCK_STEPS`` steps were done since the last report."""
-
-    def __init__(self, *, total: int, on_block: OnBlock) -> None:
-        self._total, self._on_block = total, on_block
-        self._done = self._told = 0
-
-    def add(self, steps: int) -> None:
-        self._done += steps
-        if self._done - self._told >= BLOCK_STEPS:
-            self._tell()
-
-    def finish(self) -> None:
-        if self._told < self._done or self._total == 0:
-            self._tell()
-
-    def _tell(self) -> None:
-        self._told = self._done
-        self._on_block(self._done, self._total)

@@ -1,4 +1,4 @@
-"""Exact retraining: `advance` against a plain loop, lanes against single ones, skip against fade."""
+"""Exact retraining: advance against a plain loop, lanes against single ones, skip against fade."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import Lane, advance
-from auditor.plan.request import Intervention, StepWindow
+from auditor.plan.request import Intervention
 from tests.support.cases import CASES, make_run, quiet
 from tests.support.dense import flat, retrain, within
 

@@ -1,6 +1,6 @@
 """Recorded runs in memory for every optimizer variant: a table of cases and their builder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.dynamics.computations import Computations, ModelOf
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_tensors
 from auditor.dynamics.trajectory import Lane, advance
 from auditor.model.layout import ParameterLayout
-from auditor.model.objective import Objective
 from auditor.model.tensors import write_tensors
 from auditor.stagelog.batches import BatchRow, write_batches
 from auditor.stagelog.dataset import Column, Dataset, Shard
@@ -26,10 +26,12 @@ from auditor.stagelog.log import (
     Optimizer,
     ParameterGroup,
     ParameterInfo,
-    Run as RunFacts,
     Stage,
     StageLog,
     Transition,
+)
+from auditor.stagelog.log import (
+    Run as RunFacts,
 )
 from auditor.stagelog.schedule import Schedule, write_schedule
 from tests.support.memory_blobs import MemoryBlobs
@@ -114,9 +116,7 @@ CASES: dict[str, tuple[StageSpec, ...]] = {
     ),
     "added head, momentum": (
         StageSpec(groups=(sgd(*BODY, momentum=0.9, dampening=0.2),)),
-        replace(
-            one_group(sgd(momentum=0.9, dampening=0.2)), transition="keep", added=HEAD
-        ),
+        replace(one_group(sgd(momentum=0.9, dampening=0.2)), transition="keep", added=HEAD),
         replace(one_group(sgd(momentum=0.9, dampening=0.2)), transition="keep"),
     ),
     "added head, adamw": (
@@ -133,8 +133,9 @@ def quiet(_done: int, _total: int) -> None:
     """Take no notice of progress."""
 
 
-def mlp_objective(run: Run, stage: int) -> Objective:
-    return MlpObjective(run.layout(stage))
+def mlp_model(run: Run, stage: int) -> Computations:
+    objective = MlpObjective(run.layout(stage))
+    return Computations(objective=objective, forward=objective.forward, inputs=("input",))
 
 
 def make_run(
@@ -144,7 +145,7 @@ def make_run(
     shapes: Mapping[str, tuple[int, ...]] = MLP_SHAPES,
     buffers: Mapping[str, tuple[int, ...]] = {BUFFER: (HIDDEN,)},
     examples: int = 24,
-    make_objective: Callable[[Run, int], Objective] = mlp_objective,
+    model_of: ModelOf = mlp_model,
     columns: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float64,
     weighted: bool = False,
@@ -193,16 +194,14 @@ def make_run(
         start=start,
         stages=tuple(records),
     )
-    return recorded_by_advance(log, blobs, make_objective=make_objective)
+    return recorded_by_advance(log, blobs, model_of=model_of)
 
 
-def recorded_by_advance(
-    log: StageLog, blobs: MemoryBlobs, *, make_objective: Callable[[Run, int], Objective]
-) -> Run:
+def recorded_by_advance(log: StageLog, blobs: MemoryBlobs, *, model_of: ModelOf) -> Run:
     """Return the run with the boundary checkpoints that its own steps lead to."""
     digest = digest_of(log)
     for index in range(len(log.stages)):
-        run = Run(log, digest, blobs, make_objective=make_objective)
+        run = Run(log, digest, blobs, model_of=model_of)
         lane = Lane(intervention=None, fraction=1.0, seed=0, replica=0)
         state = advance(run, index, [run.boundary(index)], lanes=[lane], on_block=quiet).states[0]
         checkpoint = write_checkpoint(
@@ -211,7 +210,7 @@ def recorded_by_advance(
         stage = log.stages[index].model_copy(update={"checkpoints": (checkpoint,)})
         stages = (*log.stages[:index], stage, *log.stages[index + 1 :])
         log = log.model_copy(update={"stages": stages})
-    return Run(log, digest, blobs, make_objective=make_objective)
+    return Run(log, digest, blobs, model_of=model_of)
 
 
 def write_checkpoint(

@@ -42,6 +42,11 @@ class MlpObjective:
         outputs = activation if weight is None else activation @ weight.T + named["head.bias"]
         return outputs, {BUFFER: 0.9 * running + 0.1 * hidden.mean(0)}
 
+    def forward(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        return (self.logits(theta, buffers, inputs[0])[0],)
+
     def loss(
         self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,0 +1,67 @@
+"""What a stage computes: its loss for training, its outputs for queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from torch import Tensor
+
+from auditor.model.objective import GraphObjective, Objective, forward_mode
+from auditor.model.onnx_model import OnnxModel
+
+if TYPE_CHECKING:
+    from auditor.dynamics.run import Run
+
+Forward = Callable[[Tensor, Mapping[str, Tensor], tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""(theta [P], buffers, graph inputs) -> the graph's outputs, in evaluation mode."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Computations:
+    """A stage's model as pure functions of theta in the stage's layout.
+
+    Attributes:
+        objective: Mean loss of a minibatch, as trained.
+        forward: Outputs, as evaluated.
+        inputs: Names of the graph's inputs, in its order.
+    """
+
+    objective: Objective
+    forward: Forward
+    inputs: tuple[str, ...]
+
+
+ModelOf = Callable[["Run", int], Computations]
+
+
+def graph_computations(run: Run, stage: int) -> Computations:
+    """Return the computations of a stage's recorded ONNX graph, bindings and loss."""
+    own, layout = run.log.stages[stage], run.layout(stage)
+    graph = run.log.graphs[own.graph]
+    alive = run.alive[stage + 1]
+    where = f"graphs[{own.graph}]"
+    model = run.keep(
+        ("graph", own.graph, alive),
+        lambda: OnnxModel.load(
+            run.read(graph.onnx, where=where),
+            names={name: info for name, info in run.log.parameters.items() if name in alive},
+        ),
+    )
+
+    def forward(
+        theta: Tensor, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        shapes = tuple(tuple(tensor.shape) for tensor in inputs)
+        plan = model.specialise(shapes, mode="eval", device=theta.device)
+        return plan(layout.unflatten(theta), buffers, *inputs).values
+
+    return Computations(
+        objective=GraphObjective(
+            model, bindings=own.bindings, loss=own.loss, layout=layout, mode=forward_mode(graph)
+        ),
+        forward=forward,
+        inputs=tuple(value.name for value in model.inputs),
+    )
