@@ -21,7 +21,6 @@ LIGHT = (
     *BASE,
     "auditor.stagelog",
     "auditor.estimators",
-    "auditor.policy",
     "auditor.audit.planning",
 )
 

@@ -22,6 +22,7 @@ BANNED_IMPORTS = frozenset({
     "marshal",
     "shelve",
 })
+COMPOSITION_ROOTS = frozenset({Path("service/main.py"), Path("service/executors/engine.py")})
 
 Rule = Callable[[Path, str], list[str]]
 
@@ -41,18 +42,19 @@ def violations(rule: Rule, *packages: str) -> list[str]:
 
 
 def flags(path: Path, text: str) -> list[str]:
-    """Find parameters that are a switch: annotated ``bool`` or with a boolean default."""
+    """Find parameters that may be a switch: annotated ``bool`` or with a boolean default."""
     found = []
     for function in _functions(ast.parse(text)):
-        if any(_is_override(decorator) for decorator in function.decorator_list):
-            continue  # the signature is somebody else's
+        inherited = any(_is_override(decorator) for decorator in function.decorator_list)
+        if inherited or function.name.startswith("_"):
+            continue
         for argument, default in _parameters(function.args):
             if _says_bool(argument.annotation) or (
                 isinstance(default, ast.Constant) and isinstance(default.value, bool)
             ):
                 found.append(
-                    f"{path}:{argument.lineno}: {function.name}({argument.arg}) is a switch; "
-                    "pass a value that says what is meant, or write two functions"
+                    f"{path}: {function.name}({argument.arg}) is a switch; pass a value that "
+                    "says what is meant, or write two functions"
                 )
     return found
 
@@ -121,12 +123,12 @@ def empty_packages(path: Path, text: str) -> list[str]:
 
 
 def global_torch_state(path: Path, text: str) -> list[str]:
-    """Find calls that change torch for the whole process outside the composition root."""
+    """Find calls that change torch for the whole process outside what owns the process."""
     banned = {
         "manual_seed", "set_default_dtype", "set_default_device", "use_deterministic_algorithms",
         "set_grad_enabled",
     }  # fmt: skip
-    if path == Path("service/main.py"):
+    if path in COMPOSITION_ROOTS:
         banned -= {"use_deterministic_algorithms"}
     return [
         f"{path}:{node.lineno}: torch.{node.func.attr} changes the whole process"
