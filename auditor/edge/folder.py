@@ -4,6 +4,7 @@ A blob lies at ``<root>/sha256/<first two characters>/<digest>``, read-only. A l
 with ``stagelog.json`` and its blobs under ``blobs/``; an evaluation set has ``evalset.json``.
 """
 
+import contextlib
 import errno
 import mmap
 import os
@@ -131,7 +132,8 @@ def write_durably(target: Path, data: bytes | bytearray | memoryview, *, mode: i
         temporary.replace(target)
         _fsync_folder(target.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _cannot_write(target, error) from error
 
 

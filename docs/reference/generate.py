@@ -14,11 +14,15 @@ from pydantic import BaseModel
 
 from auditor.attest.trust import TrustFile
 from auditor.report.schema import Report
+from auditor.stagelog.dataset import EvaluationSet
+from auditor.stagelog.log import StageLog
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent
 SCHEMAS: Mapping[str, type[BaseModel]] = {
+    "evalset.schema.json": EvaluationSet,
     "report.schema.json": Report,
+    "stagelog.schema.json": StageLog,
     "trust.schema.json": TrustFile,
 }
 
