@@ -1,0 +1,116 @@
+"""What the README and the first pages of the guide show is run as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from auditor.stagelog.digest import Digest, sha256
+from service.cli.request_file import resolve_request
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECONDS = 300
+
+
+def blocks(page: str, *languages: str) -> list[tuple[str, str]]:
+    """Return language and text of the code blocks of a page, in order."""
+    found = BLOCK.findall((ROOT / page).read_text())
+    return [(language, text) for language, text in found if language in languages]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A user's environment in which ``stageaudit`` and ``python`` are those under test."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, arguments in (("stageaudit", "-m service.cli.main"), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        program.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    return {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/quickstart.md"])
+def test_page_runs_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    shown = blocks(page, "python", "sh")
+    assert shown
+
+    for number, (language, text) in enumerate(shown):
+        command = [sys.executable, "-c", text] if language == "python" else ["bash", "-ec", text]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, (
+            f"block {number} of {page}:\n{text}\n{done.stdout}{done.stderr}"
+        )
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_python_of_the_audit_guide_runs(tmp_path: Path, environment: dict[str, str]) -> None:
+    for _, text in blocks("docs/howto/audit.md", "python"):
+        subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, check=True)
+
+    assert (tmp_path / "heldout" / "evalset.json").is_file()
+
+
+class AnyPlaces:
+    """Places that name every path by its last part."""
+
+    def log(self, folder: Path) -> Digest:
+        return sha256(folder.name.encode())
+
+    def evaluation_set(self, path: Path) -> Digest:
+        return sha256(path.name.encode())
+
+    def model(self, path: Path) -> Digest:
+        return sha256(path.name.encode())
+
+
+def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
+    for name in ("runs/42", "heldout", "with-patch", "without-patch", "clean"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "model.safetensors").touch()
+    ((_, text),) = blocks("docs/howto/audit.md", "yaml")
+
+    request = resolve_request(yaml.safe_load(text), base=tmp_path, places=AnyPlaces())
+
+    assert len(request.queries) == 3
+    assert [intervention.kind for intervention in request.interventions] == [
+        "skip", "fade", "replace", "drop", "skip",
+    ]  # fmt: skip
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    pages = ("README.md", "docs/howto/quickstart.md", "docs/howto/audit.md")
+    missing = [
+        f"{page}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+        if not ((ROOT / page).parent / link).exists()
+    ]
+
+    assert missing == []
