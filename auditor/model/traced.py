@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from auditor.errors import InternalError
+from auditor.model.outside import below_autograd
 
 DEFAULT_CAPACITY = 16
 """How many traces a :class:`Traced` keeps, one per set of argument shapes."""
@@ -47,29 +48,35 @@ def trace(
 
     with torch.no_grad():
         run = _straight_line(make_fx(flat)(*leaves))
+    (result_structure,) = set(result_structures)
 
     def traced(*arguments: *Arguments) -> Result:
         flat_arguments, given = pytree.tree_flatten(arguments)
-        if given != structure:
+        if given is not structure and given != structure:
             raise InternalError(
                 "traced call",
                 expected=f"arguments of the structure {structure}",
                 found=given,
                 remedy="Trace the function again for these arguments.",
             )
-        with torch.no_grad():
+        with below_autograd():
             flat_result = run(*flat_arguments)
-        return cast("Result", pytree.tree_unflatten(flat_result, result_structures[-1]))
+        return cast("Result", pytree.tree_unflatten(flat_result, result_structure))
 
     return traced
 
 
 def _straight_line(module: GraphModule) -> Callable[..., list[Tensor]]:
-    """Return the module's code without what is idle: ``detach``, and results that nobody reads."""
+    """Return the module's code without what is idle: copies by name, and results nobody reads."""
+    aten = torch.ops.aten
     for node in list(module.graph.nodes):
-        if node.op == "call_function" and node.target is torch.ops.aten.detach.default:
-            node.replace_all_uses_with(node.args[0])
-            module.graph.erase_node(node)
+        source = node.args[0] if node.args else None
+        if node.op != "call_function" or not isinstance(source, Node):
+            continue
+        if node.target in {aten.detach.default, aten.alias.default}:
+            node.replace_all_uses_with(source)
+        elif node.target is aten.t.default and source.target is aten.t.default:
+            node.replace_all_uses_with(cast("Node", source.args[0]))
     module.graph.eliminate_dead_code()
     module.recompile()
     return cast("Callable[..., list[Tensor]]", module.forward)

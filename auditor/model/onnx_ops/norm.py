@@ -31,15 +31,21 @@ def batch_normalization(call: Call) -> Kernel:
             (0, 1, 2, 3, 4),
         )
     axes = [0, *range(2, call.rank())]
+    entries = math.prod(call.shape()[axis] for axis in axes)
+    if entries < 2:
+        raise call.wrong("two or more values per channel when training", entries)
+    per_channel = [1, -1, *([1] * (call.rank() - 2))]
 
     def run(x: Tensor, *state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scale, bias, mean, variance = state
-        batch_variance, batch_mean = torch.var_mean(x, dim=axes, correction=1)
+        # In two passes: stable, and on a CPU several times as fast as torch.var_mean.
+        batch_mean = x.mean(dim=axes)  # [C]
+        squares = (x - batch_mean.reshape(per_channel)).square().sum(dim=axes)  # [C]
         y = functional.batch_norm(x, None, None, scale, bias, training=True, eps=epsilon)
         return (
             y,
             keep * mean + (1 - keep) * batch_mean,
-            keep * variance + (1 - keep) * batch_variance,
+            keep * variance + (1 - keep) * squares / (entries - 1),
         )
 
     return Kernel(run, (0, 1, 2, 3, 4), results=3, updates=((3, 1), (4, 2)))
@@ -96,11 +102,15 @@ def log_softmax(call: Call) -> Kernel:
 
 
 def lp_normalization(call: Call) -> Kernel:
-    """Build LpNormalization: divide by the norm of order 1 or 2 along an axis."""
+    """Build LpNormalization: divide by the norm of order 1 or 2 along an axis; 0 stays 0."""
     axis, order = call.axis(call.integer("axis", -1)), call.integer("p", 2)
-    if order == 1:
-        return Kernel(lambda x: x / x.abs().sum(dim=axis, keepdim=True), (0,))
-    return Kernel(lambda x: x / x.square().sum(dim=axis, keepdim=True).sqrt(), (0,))
+
+    def run(x: Tensor) -> Tensor:
+        sizes = (x.abs() if order == 1 else x.square()).sum(dim=axis, keepdim=True)
+        sizes = torch.where(sizes == 0, 1, sizes)
+        return x / (sizes if order == 1 else sizes.sqrt())
+
+    return Kernel(run, (0,))
 
 
 def _layer_normalization_with_statistics(call: Call, *, axes: int, epsilon: float) -> Kernel:

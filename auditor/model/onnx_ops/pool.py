@@ -26,10 +26,8 @@ def max_pool(call: Call) -> Kernel:
     kernel, strides, dilations, pads, ceil = _windows(call)
     if sum(name != "" for name in call.node.outputs) > 1:
         raise call.unsupported("MaxPool without indices", "indices")
-    padding, extra = split_pads(pads)
+    padding, extra = split_pads(pads, windows=kernel)
     lowest = _lowest(call.tensor(0))
-    if extra is None and any(2 * pad > size for pad, size in zip(padding, kernel, strict=True)):
-        padding, extra = (0,) * len(kernel), [p for pair in reversed(pads) for p in pair]
     pool = _MAX[len(kernel)]
 
     def run(x: Tensor) -> Tensor:
@@ -46,11 +44,21 @@ def average_pool(call: Call) -> Kernel:
     if any(step != 1 for step in dilations):
         raise call.unsupported("AveragePool without dilation", dilations)
     counted = bool(call.integer("count_include_pad", 0))
-    padding, extra = split_pads(pads)
-    if extra is not None or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise call.unsupported("the same padding, at most half a window, on both sides", pads)
+    padding, extra = split_pads(pads, windows=kernel)
     pool = _AVERAGE[len(kernel)]
-    return Kernel(lambda x: pool(x, kernel, strides, padding, ceil, counted), (0,))
+    if extra is None:
+        return Kernel(lambda x: pool(x, kernel, strides, padding, ceil, counted), (0,))
+    if ceil:
+        raise call.unsupported("no ceil_mode with pads on one side or over half a window", pads)
+
+    def run(x: Tensor) -> Tensor:
+        sums = pool(functional.pad(x, extra), kernel, strides)
+        if counted:
+            return sums
+        # The share of each window that is no padding.
+        return sums / pool(functional.pad(torch.ones_like(x), extra), kernel, strides)
+
+    return Kernel(run, (0,))
 
 
 def global_average_pool(call: Call) -> Kernel:

@@ -262,7 +262,8 @@ def space_to_depth(call: Call) -> Kernel:
     n, c, h, w = call.shape()
     inner = (n, c, h // block, block, w // block, block)
     target = (n, c * block * block, h // block, w // block)
-    return Kernel(lambda x: x.reshape(inner).permute(0, 3, 5, 1, 2, 4).reshape(target), (0,))
+    order = (0, 3, 5, 1, 2, 4) if call.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    return Kernel(lambda x: x.reshape(inner).permute(order).reshape(target), (0,))
 
 
 def _from_end(axis: int, rank: int) -> int:

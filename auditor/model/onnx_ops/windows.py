@@ -41,12 +41,20 @@ def explicit_pads(
 
 
 def split_pads(
-    pads: Sequence[tuple[int, int]],
+    pads: Sequence[tuple[int, int]], *, windows: Sequence[int] | None = None
 ) -> tuple[tuple[int, ...], list[int] | None]:
     """Return symmetric padding for the operation itself, or pads to apply before it.
 
     The second value is in the order of ``torch.nn.functional.pad`` (last axis first).
+
+    Args:
+        pads: (before, after) of each axis.
+        windows: Window lengths, where the operation takes at most half of one as padding.
     """
-    if all(before == after for before, after in pads):
+    lengths = windows or [2 * before for before, _ in pads]
+    if all(
+        before == after and 2 * before <= length
+        for (before, after), length in zip(pads, lengths, strict=True)
+    ):
         return tuple(before for before, _ in pads), None
     return (0,) * len(pads), [pad for pair in reversed(pads) for pad in pair]
