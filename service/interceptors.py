@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast, final
+from typing import Any, NoReturn, TypeAlias, cast, final
 
 import grpc
 import structlog
@@ -25,7 +25,8 @@ from service.status import CODE_BY_NUMBER, code_of, internal_status, status_of
 
 REQUEST_ID_KEY = "x-request-id"
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Around = Callable[["Call", Context], AbstractAsyncContextManager[None]]
 
 _log = structlog.get_logger()
@@ -42,7 +43,7 @@ class Call:
 
 
 @final
-class Edge(grpc.aio.ServerInterceptor[Any, Any]):
+class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """The interceptor of the service: one, so that the order of its parts is plain.
 
     Args:
@@ -63,11 +64,9 @@ class Edge(grpc.aio.ServerInterceptor[Any, Any]):
     @override
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler:
         """Wrap the method's behaviour."""
         handler = await continuation(handler_call_details)
         # An unknown method has no handler, whatever the stubs say; gRPC answers UNIMPLEMENTED.
@@ -160,7 +159,7 @@ async def _abort(context: Context, described: status_pb2.Status) -> NoReturn:
     await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def _kind(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
+def _kind(handler: Handler) -> str:
     request = "stream" if handler.request_streaming else "unary"
     response = "stream" if handler.response_streaming else "unary"
     return f"{request}_{response}"
@@ -188,13 +187,13 @@ def _final_code(context: Context, *, cancelled: bool) -> grpc.StatusCode:
 
 
 def _rebuild(
-    handler: grpc.RpcMethodHandler[Any, Any],
+    handler: Handler,
     *,
     kind: str,
     make: Callable[[Context], Call],
     around: Around,
     metrics: Metrics,
-) -> grpc.RpcMethodHandler[Any, Any]:
+) -> Handler:
     """Return a handler of the same kind whose behaviour runs inside ``around``."""
     inner = getattr(handler, kind)
 
@@ -218,7 +217,7 @@ def _rebuild(
                 await inner(counted, context)
 
     make_handler = getattr(grpc, f"{kind}_rpc_method_handler")
-    rebuilt: grpc.RpcMethodHandler[Any, Any] = make_handler(
+    rebuilt: Handler = make_handler(
         several if handler.response_streaming else single,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,

@@ -8,6 +8,8 @@ more from the file. Nothing else is remembered, so a crash leaves nothing to rep
 import hashlib
 import os
 import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import final
 
@@ -22,6 +24,8 @@ from service.names import UploadName
 BUSY_SECONDS = 5.0
 """An upload whose writer was silent for this long may be continued by another one."""
 
+HASHING_THREADS = 4
+
 _READ_BYTES = 2**20
 
 
@@ -33,12 +37,16 @@ class Upload:
         name: What is uploaded.
         path: Where the bytes are collected.
         clock: Tells when the last bytes came.
+        hashing: Where the bytes are hashed while they are written.
     """
 
-    def __init__(self, name: UploadName, path: Path, *, clock: Clock) -> None:
+    def __init__(
+        self, name: UploadName, path: Path, *, clock: Clock, hashing: ThreadPoolExecutor
+    ) -> None:
         self.name = name
         self._path = path
         self._clock = clock
+        self._hashing = hashing
         self._lock = threading.Lock()
         self._hasher = hashlib.sha256()
         self._closed = False
@@ -65,8 +73,12 @@ class Upload:
         """Return whether its stream may still be alive: it was heard, or waits for the disk."""
         return self._finishing or self._clock.monotonic() - self._last_seen < BUSY_SECONDS
 
-    def append(self, data: bytes, *, offset: int) -> None:
+    def append(self, parts: Sequence[bytes], *, offset: int) -> None:
         """Take the next bytes; what is held already is skipped.
+
+        Args:
+            parts: Bytes that follow one another.
+            offset: Where the first of them belongs.
 
         Raises:
             OffsetError: If there is a gap before ``offset``.
@@ -78,23 +90,28 @@ class Upload:
             self._require_open()
             if offset > self.committed:
                 raise OffsetError(str(self.name), committed_size=self.committed, offset=offset)
-            if offset + len(data) > self.name.size:
+            end = offset + sum(len(part) for part in parts)
+            if end > self.name.size:
                 raise InputError(
                     "write_offset",
                     expected=f"bytes inside [0, {self.name.size})",
-                    found=f"an end at {offset + len(data)}",
+                    found=f"an end at {end}",
                     remedy="Name the upload by the blob's true size.",
                 )
-            fresh = memoryview(data)[self.committed - offset :]
+            fresh = list(_skip(parts, self.committed - offset))
+            # Beside the write, which waits for the kernel as long as hashing takes or longer.
+            hashing = self._hashing.submit(self._hash, fresh)
             try:
                 self._write(fresh)
             except OSError as error:
+                hashing.result()
                 os.ftruncate(self._descriptor, self.committed)
+                self._close()  # the hash is ahead of the file: the next stream begins anew
                 raise ResourceError(
                     "store", expected="free space", found=error.strerror, remedy="Free some space."
                 ) from error
-            self._hasher.update(fresh)
-            self.committed += len(fresh)
+            hashing.result()
+            self.committed += sum(len(part) for part in fresh)
             self._last_seen = self._clock.monotonic()
 
     def commit(self, target: Path) -> None:
@@ -135,10 +152,16 @@ class Upload:
         with self._lock:
             self._close()
 
-    def _write(self, data: memoryview) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._descriptor, data[done:], self.committed + done)
+    def _write(self, parts: Sequence[memoryview]) -> None:
+        position = self.committed
+        while parts:
+            written = os.pwritev(self._descriptor, parts, position)
+            position += written
+            parts = list(_skip(parts, written))
+
+    def _hash(self, parts: Sequence[memoryview]) -> None:
+        for part in parts:
+            self._hasher.update(part)
 
     def _close(self) -> None:
         if not self._closed:
@@ -175,6 +198,9 @@ class Uploads:
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
+        self._hashing = ThreadPoolExecutor(
+            max_workers=HASHING_THREADS, thread_name_prefix="hashing"
+        )
         self._open: dict[Path, Upload] = {}
         self._lock = threading.Lock()
 
@@ -199,7 +225,7 @@ class Uploads:
                 holder.release()
             elif not path.exists():
                 self._admit(name)
-            upload = Upload(name, path, clock=self._clock)
+            upload = Upload(name, path, clock=self._clock, hashing=self._hashing)
             self._open[path] = upload
             self._metrics.uploads_active.set(len(self._open))
         try:
@@ -244,6 +270,10 @@ class Uploads:
                     removed += 1
         return removed
 
+    def close(self) -> None:
+        """End the threads."""
+        self._hashing.shutdown()
+
     def _path(self, name: UploadName) -> Path:
         return self._folder / f"{name.tenant}.{name.upload}.{name.digest}"
 
@@ -264,6 +294,15 @@ class Uploads:
                 remedy="Finish those that were begun; idle ones are removed after a day.",
                 retry_after_seconds=BUSY_SECONDS,
             )
+
+
+def _skip(parts: Iterable[bytes | memoryview], count: int) -> Iterator[memoryview]:
+    """Yield the parts without their first ``count`` bytes, and without empty ones."""
+    for part in parts:
+        rest = memoryview(part)[count:]
+        count = max(0, count - len(part))
+        if rest:
+            yield rest
 
 
 def _adopt(source: Path, target: Path) -> None:

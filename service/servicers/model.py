@@ -1,6 +1,6 @@
 """ModelService: registers model artifacts that were sent before."""
 
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import grpc
 from google.protobuf import empty_pb2
@@ -21,7 +21,7 @@ from service.threads import Threads
 
 COLLECTION = "models"
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Format = Literal["safetensors", "onnx"]
 
 

@@ -1,6 +1,6 @@
 """ReportService: hands out signed reports."""
 
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import grpc
 from typing_extensions import override
@@ -19,7 +19,7 @@ from service.threads import Threads
 COLLECTION = "reports"
 INLINE_BYTES = 3 * 2**20
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @final

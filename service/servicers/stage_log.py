@@ -1,6 +1,6 @@
 """StageLogService: registers logs whose blobs were sent before."""
 
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import grpc
 from google.protobuf import empty_pb2
@@ -21,7 +21,7 @@ from service.threads import Threads
 
 COLLECTION = "stageLogs"
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @final
