@@ -1,4 +1,4 @@
-"""Queries at states: values per example, their derivative along a direction, their mean gradient."""
+"""Queries at states: values per example, derivatives along a direction, the mean gradient."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.tables import Table, selected_rows
 from auditor.effects import DIFFERENTIABLE, Query
-from auditor.errors import QueryError
+from auditor.errors import NumericalError, QueryError
 from auditor.model.queries import class_count, query_values, require_targets
 
 CHUNK_EXAMPLES = 512
@@ -59,6 +59,7 @@ def query_values_at(
 
     Raises:
         QueryError: If the query does not fit the model or the evaluation set.
+        NumericalError: If a value is not finite.
     """
     examples = query_examples(run, query)
     values = [
@@ -125,8 +126,8 @@ def mean_query_gradient(run: Run, query: Query, *, chunk: int = CHUNK_EXAMPLES) 
     total = [torch.zeros_like(tensor) for tensor in point]
     for inputs, target in examples.chunks(chunk):
         function = _values_of(run, query, inputs=inputs, target=target)
-        values, pull_back = torch.func.vjp(function, *point)
-        gradients = pull_back(torch.full_like(values, 1 / len(examples.target)))
+        pulled = torch.func.vjp(function, *point)  # values [n] and the function that pulls back
+        gradients = pulled[1](torch.full_like(pulled[0], 1 / len(examples.target)))
         total = [t + g for t, g in zip(total, gradients, strict=True)]
     return TrainingState(
         theta=total[0],
@@ -185,12 +186,12 @@ def require_finite_values(values: Tensor, *, query: Query) -> None:
     """Refuse non-finite values of a query.
 
     Raises:
-        QueryError: If there are any; the first is named.
+        NumericalError: If there are any; the first is named.
     """
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])
-        raise QueryError(
+        raise NumericalError(
             f"query {query.name!r}[{row}]",
             expected="a finite value",
             found=values[row].item(),

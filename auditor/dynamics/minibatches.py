@@ -20,6 +20,7 @@ from auditor.dynamics.interventions import (
     gates,
     intervened_examples,
 )
+from auditor.dynamics.progress import BLOCK_STEPS
 from auditor.dynamics.run import Run
 from auditor.dynamics.tables import Table
 from auditor.errors import DomainError, InternalError, UnsupportedError
@@ -126,10 +127,15 @@ class StageBatches:
             denominator=denominator,
         )
 
-    @property
-    def example_bytes(self) -> int:
-        """Bytes of one example's inputs."""
-        return self._pool.example_bytes
+    def block_steps(self, step: int, *, lanes: int) -> int:
+        """Return how many steps of one size make a block whose examples fit ``BLOCK_BYTES``.
+
+        Args:
+            step: One of the steps, counted from the stage's first.
+            lanes: How many lanes have examples of their own.
+        """
+        step_bytes = self._pool.example_bytes * int(self.sizes[step]) * lanes
+        return max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(1, step_bytes)))
 
     def _identity(self, lane: int) -> Hashable:
         own = self._lanes[lane]

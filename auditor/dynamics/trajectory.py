@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.hyperparameters import StepForm
-from auditor.dynamics.minibatches import BLOCK_BYTES, Lane, StageBatches
-from auditor.dynamics.progress import BLOCK_STEPS, OnBlock, Progress
+from auditor.dynamics.minibatches import Lane, StageBatches
+from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, stack, unstack
 from auditor.dynamics.stepping import (
@@ -198,8 +198,7 @@ class _Group:
     def _blocks(self, span: _Span) -> list[range]:
         """Return the span in blocks whose examples fit the memory set aside for them."""
         lanes = 1 if self._batches.shared(span.moving) else len(span.moving)
-        step_bytes = self._batches.example_bytes * int(self._batches.sizes[span.steps.start])
-        n = max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(1, step_bytes * lanes)))
+        n = self._batches.block_steps(span.steps.start, lanes=lanes)
         return [span.steps[i : i + n] for i in range(0, len(span.steps), n)]
 
     def _alpha(self, span: _Span, *, like: Tensor) -> Tensor | None:

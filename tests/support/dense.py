@@ -67,7 +67,7 @@ def flat(run: Run, state: DenseState) -> Tensor:
     return run.layout(len(run.log.stages) - 1).flatten(state.theta)
 
 
-def derivative(value: Callable[[float], Tensor], *, at: float, width: float = 1e-3) -> Tensor:
+def derivative(value: Callable[[float], Tensor], *, at: float, width: float = 2e-4) -> Tensor:
     """Return the derivative by central differences with one Richardson step: error O(width^4)."""
     coarse = (value(at + width) - value(at - width)) / (2 * width)
     fine = (value(at + width / 2) - value(at - width / 2)) / width

@@ -1,0 +1,104 @@
+"""The recorded steps of a stage, block by block, for what goes along the factual trajectory."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from auditor.curvature.base import Curvature
+from auditor.curvature.exact import ExactCurvature
+from auditor.curvature.none import NoCurvature
+from auditor.dynamics.hyperparameters import StepForm
+from auditor.dynamics.minibatches import Lane, StageBatches
+from auditor.dynamics.run import Run
+from auditor.dynamics.state import TrainingState
+from auditor.dynamics.stepping import TensorFunction, step_arguments, traced_when_worth
+
+CurvatureName = Literal["exact", "none"]
+CURVATURES: dict[CurvatureName, Curvature] = {"exact": ExactCurvature(), "none": NoCurvature()}
+"""What H in the Jacobian of a step can be."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactualBlock:
+    """Consecutive recorded steps of one form and size.
+
+    Attributes:
+        steps: Counted from the stage's first.
+        form: Which terms the arithmetic has.
+    """
+
+    steps: range
+    form: StepForm
+
+
+@final
+class FactualStage:
+    """A stage as it was trained.
+
+    Args:
+        run: The recorded run.
+        stage_index: The stage, from 0.
+    """
+
+    def __init__(self, run: Run, stage_index: int) -> None:
+        self._run, self._index = run, stage_index
+        self._batches = StageBatches(run, stage_index, lanes=[Lane()])
+        self._repeats: dict[object, int] = {}
+
+    def start(self) -> TrainingState:
+        """Return the recorded state before the stage, after R_t."""
+        return self._run.transition(self._index)(self._run.boundary(self._index))
+
+    def blocks(self, steps: range) -> list[FactualBlock]:
+        """Return some steps in blocks, in order, at most ``BLOCK_STEPS`` long each."""
+        forms, sizes = self._run.hyperparameters(self._index).forms, self._batches.sizes
+        blocks = []
+        for (form, _), members in groupby(steps, key=lambda k: (forms[k], int(sizes[k]))):
+            own = list(members)
+            length = self._batches.block_steps(own[0], lanes=1)
+            blocks += [
+                FactualBlock(steps=range(first, min(first + length, own[-1] + 1)), form=form)
+                for first in range(own[0], own[-1] + 1, length)
+            ]
+        return blocks
+
+    def arguments(self, block: FactualBlock) -> list[tuple[Tensor, ...]]:
+        """Return (row, target, weights, denominator, *inputs) of each step of a block."""
+        first, end = block.steps.start, block.steps.stop
+        rows = self._run.hyperparameters(self._index).rows[first:end]
+        return step_arguments(rows, self._batches.block(first, end, lanes=(0,)))
+
+    def traced(
+        self, function: TensorFunction, *, key: tuple[object, ...], arguments: tuple[Tensor, ...]
+    ) -> TensorFunction:
+        """Return a function of one step, traced where the stage has enough steps to be worth it.
+
+        Args:
+            function: What is computed of one step.
+            key: Tells functions of this stage apart.
+            arguments: Example arguments.
+        """
+        run, steps = self._run, self._run.log.stages[self._index].steps
+        own = (*key, id(run.objective(self._index)), run.spans(self._index))
+        return traced_when_worth(run, lambda: function, key=own, arguments=arguments, steps=steps)
+
+
+def matching(vector: TrainingState, like: TrainingState) -> tuple[Tensor, ...]:
+    """Return a tangent's or cotangent's tensors in the structure of a state.
+
+    A recorded state may lack slots that were carried along unused, or hold some that the
+    arithmetic does not need: what is missing is zero, what has no place is dropped.
+    """
+    slots = {
+        slot: vector.slots.get(slot, torch.zeros_like(values))
+        for slot, values in like.slots.items()
+    }
+    buffers = {
+        name: vector.buffers.get(name, torch.zeros_like(values))
+        for name, values in like.buffers.items()
+    }
+    return TrainingState(theta=vector.theta, slots=slots, buffers=buffers).tensors
