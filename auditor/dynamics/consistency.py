@@ -1,6 +1,6 @@
 """Does a log agree with itself? Replay what lies between recorded checkpoints and compare."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, final
@@ -12,8 +12,9 @@ from auditor.dynamics.factual import FactualStage, matching
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
-from auditor.dynamics.state import TrainingState, state_tensors
+from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState, state_tensors
 from auditor.dynamics.trajectory import replay
+from auditor.model.layout import ParameterLayout
 from auditor.plan.actions import SegmentFinding
 
 TOLERANCE_FACTOR = 10.0
@@ -46,8 +47,8 @@ def check_segment(run: Run, stage_index: int, *, on_block: OnBlock) -> SegmentFi
     """Replay a stage between every two neighbouring checkpoints and say how far off it ends.
 
     Each piece starts from its *recorded* state, runs the recorded batches and hyperparameters, and
-    is compared with the next recorded state: parameters, buffers and optimizer tensors, each
-    relative to the largest recorded magnitude of its kind. A second lane starts one unit in the
+    is compared with the next recorded state: parameters, buffers and the optimizer's moments, each
+    relative to the largest magnitude of its kind. A second lane starts one unit in the
     last place off; ten times its deviation is what rounding may explain. Where that deviation
     exceeds 1e4 units the piece is not resolvable: record checkpoints more often.
 
@@ -73,8 +74,10 @@ def check_segment(run: Run, stage_index: int, *, on_block: OnBlock) -> SegmentFi
         replayed = replay(
             run, stage_index, [start, _perturbed(start)], lanes=lanes, steps=steps, on_block=_quiet
         ).states
+        layout = run.layout(stage_index)
+        named = [_compared(state, layout) for state in replayed]
         comparisons.append(
-            _compare(run, stage_index, recorded, replayed=replayed, steps=len(steps))
+            _compare(_compared(recorded, layout), named[0], perturbed=named[1], steps=len(steps))
         )
         progress.add(len(steps))
     progress.finish()
@@ -100,9 +103,12 @@ def _pieces(run: Run, stage_index: int) -> Iterator[tuple[TrainingState, range, 
         if end == first:
             continue
         recorded = run.recorded(checkpoint, boundary=stage_index + 1)
-        yield state, range(first, end), recorded
-        if checkpoint.optimizer is not None:
-            state, first = state.replaced(matching(recorded, state)), end
+        if checkpoint.optimizer is None:
+            yield state, range(first, end), recorded
+        else:  # slots that the checkpoint lacks count as zeros, which they then have to be
+            recorded = state.replaced(matching(recorded, state))
+            yield state, range(first, end), recorded
+            state, first = recorded, end
 
 
 def _perturbed(state: TrainingState) -> TrainingState:
@@ -114,29 +120,31 @@ def _perturbed(state: TrainingState) -> TrainingState:
     return TrainingState(theta=moved, slots=state.slots, buffers=state.buffers)
 
 
+def _compared(state: TrainingState, layout: ParameterLayout) -> dict[str, Tensor]:
+    """Return the tensors that are compared: not counts and flags, which follow from the steps."""
+    moments = {k: v for k, v in state.slots.items() if k not in PER_TENSOR_SLOTS}
+    reduced = TrainingState(theta=state.theta, slots=moments, buffers=state.buffers)
+    return state_tensors(reduced, layout)
+
+
 def _compare(
-    run: Run,
-    stage_index: int,
-    recorded: TrainingState,
+    truth: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
     *,
-    replayed: list[TrainingState],
+    perturbed: Mapping[str, Tensor],
     steps: int,
 ) -> _Comparison:
-    layout = run.layout(stage_index)
-    truth, found, other = (
-        state_tensors(state, layout) for state in (recorded, replayed[0], replayed[1])
-    )
-    epsilon = torch.finfo(recorded.theta.dtype).eps
+    """Return the worst kind of tensor, in units of its own tolerance."""
+    epsilon = max(torch.finfo(tensor.dtype).eps for tensor in truth.values())
     kinds: dict[str, list[str]] = {}
     for name in truth:
         if name in found:
             kinds.setdefault(_kind(name), []).append(name)
     comparisons = []
     for names in kinds.values():
-        scale = max(_largest(truth[name]) for name in names)
-        scale = max(scale, max(_largest(found[name]) for name in names)) or 1.0
+        scale = max(_largest(tensors[name]) for tensors in (truth, found) for name in names) or 1.0
         off = {name: _largest(found[name] - truth[name]) / scale for name in names}
-        spread = max(_largest(found[name] - other[name]) for name in names) / scale
+        spread = max(_largest(found[name] - perturbed[name]) for name in names) / scale
         # Rounding of the steps themselves, should the perturbation have died out.
         floor = epsilon * sqrt(steps)
         worst = max(off, key=lambda name: off[name])
