@@ -1,6 +1,6 @@
 """Requests and logs out of the blob store, into actions as the records store them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -64,6 +64,10 @@ class AuditPlanner:
         return PlannedRound(
             actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
         )
+
+    def missing(self, results: Iterable[Digest]) -> frozenset[Digest]:
+        """Return the results that are no longer stored."""
+        return frozenset(digest for digest in results if not self._blobs.has(digest))
 
     def request(self, digest: Digest) -> AuditRequest:
         """Return a stored request."""

@@ -1,10 +1,9 @@
 """What follows when all actions of an audit are done: another round, or the signed report."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, final
 
 from auditor.errors import AuditorError, UnavailableError
-from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from service.failures import AuditDeadlineError, failure_of
 from service.notices import Notices
@@ -37,7 +36,6 @@ class Rounds:
     Args:
         audits: Audits to change.
         reader: Audits to look at.
-        blobs: Where results are.
         planner: Plans the next round.
         finisher: Signs.
         notices: Who waits for news.
@@ -49,7 +47,6 @@ class Rounds:
         *,
         audits: AuditRecords,
         reader: AuditReader,
-        blobs: BlobStore,
         planner: AuditPlanner,
         finisher: Finisher,
         notices: Notices,
@@ -57,7 +54,6 @@ class Rounds:
     ) -> None:
         self._audits = audits
         self._reader = reader
-        self._blobs = blobs
         self._planner = planner
         self._finisher = finisher
         self._notices = notices
@@ -112,14 +108,13 @@ class Rounds:
         figures = results.get(planned.report)
         if fresh:
             self._append(audit, planned, gone=())
-        elif figures is None or not self._blobs.has(figures):
-            gone = tuple(digest for digest in results.values() if not self._blobs.has(digest))
-            self._append(audit, planned, gone=gone)
+        elif figures is None or self._planner.missing([figures]):
+            self._append(audit, planned, gone=self._planner.missing(results.values()))
         elif self._audits.begin_signing(audit.id):
             self._notices.publish([audit.id])
             self._finish(audit, figures, actions)
 
-    def _append(self, audit: AuditRow, planned: PlannedRound, *, gone: Sequence[Digest]) -> None:
+    def _append(self, audit: AuditRow, planned: PlannedRound, *, gone: Collection[Digest]) -> None:
         plan = self._audits.append(audit.id, planned.actions, gone=gone)
         kinds = {action.key: action.kind for action in planned.actions}
         self._telemetry.planned(audit.id, plan, kinds=kinds)

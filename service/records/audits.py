@@ -3,9 +3,9 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from auditor.errors import InternalError, ResourceError
+from auditor.errors import InternalError, PreconditionError, ResourceError
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.endings import end_audits
@@ -173,6 +173,27 @@ class SqlAudits:
             lambda connection: end_audits(connection, [audit_id], failure=failure, now=self._now()),
         )
 
+    def delete(self, tenant: str, audit_id: str) -> None:
+        """Take a finished audit off the lists; its report and its results stay.
+
+        Raises:
+            ArtifactMissingError: If the tenant has no such audit.
+            PreconditionError: If it is not finished.
+        """
+
+        def work(connection: Connection) -> None:
+            row = audit_row(connection, tenant, audit_id)
+            if row.state in LIVE_AUDITS:
+                raise PreconditionError(
+                    f"audit {audit_id}",
+                    expected="an audit that is finished",
+                    found=row.state.value,
+                    remedy="Cancel it first, or wait for its end.",
+                )
+            connection.execute(delete(operation).where(operation.c.id == audit_id))
+
+        self._database.write("delete_audit", work)
+
 
 def add_blob_refs(
     connection: Connection, tenant: str, sizes: Mapping[Digest, int], *, now: float
@@ -219,6 +240,7 @@ def _insert_audit(connection: Connection, new: NewAudit, *, now: float) -> None:
             tenant=new.tenant,
             request_digest=new.request_digest,
             log_digest=new.log_digest,
+            model_digest=new.model_digest,
             priority=new.priority,
             state=AuditState.PLANNED,
             round=1,

@@ -30,6 +30,7 @@ class NewAudit:
     tenant: str
     request_digest: Digest
     log_digest: Digest
+    model_digest: Digest | None
     priority: int
     deadline: float
     operator: str | None
@@ -56,6 +57,7 @@ class AuditRow:
     tenant: str
     request_digest: Digest
     log_digest: Digest
+    model_digest: Digest | None
     priority: int
     state: AuditState
     round: int
@@ -240,6 +242,14 @@ class AuditRecords(Protocol):
 
     def end(self, audit: str, *, failure: Failure | None) -> Cancelled:
         """Fail the audit, or cancel it when there is no failure; nothing if it is over."""
+
+    def delete(self, tenant: str, audit: str) -> None:
+        """Take a finished audit off the lists; its report and its results stay.
+
+        Raises:
+            ArtifactMissingError: If the tenant has no such audit.
+            PreconditionError: If it is not finished.
+        """
 
 
 class AuditReader(Protocol):

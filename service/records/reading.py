@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, final
 
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from auditor.errors import ArtifactMissingError, PreconditionError
+from auditor.errors import ArtifactMissingError
 from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import failure_from
@@ -15,7 +15,7 @@ from service.records.history import events_after, progress_of
 from service.records.jobs import ActionRow, AuditRow, EventRow
 from service.records.plans import find_actions
 from service.records.tables import action, audit, audit_action, operation
-from service.scheduler.states import LIVE_AUDITS, ActionState, AuditState
+from service.scheduler.states import ActionState, AuditState
 
 
 @final
@@ -115,24 +115,6 @@ def audit_row(connection: Connection, tenant: str, audit_id: str) -> AuditRow:
     return _audit(connection, row)
 
 
-def delete_audit(connection: Connection, tenant: str, audit_id: str) -> None:
-    """Take a finished audit off the lists; its report and its results stay.
-
-    Raises:
-        ArtifactMissingError: If the tenant has no such audit.
-        PreconditionError: If it is not finished.
-    """
-    row = audit_row(connection, tenant, audit_id)
-    if row.state in LIVE_AUDITS:
-        raise PreconditionError(
-            f"audit {audit_id}",
-            expected="an audit that is finished",
-            found=row.state,
-            remedy="Cancel it first, or wait for its end.",
-        )
-    connection.execute(delete(operation).where(operation.c.id == audit_id))
-
-
 def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
     seconds = connection.execute(
         select(func.sum(action.c.compute_seconds))
@@ -144,6 +126,7 @@ def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
         tenant=row.tenant,
         request_digest=Digest(row.request_digest),
         log_digest=Digest(row.log_digest),
+        model_digest=None if row.model_digest is None else Digest(row.model_digest),
         priority=row.priority,
         state=AuditState(row.state),
         round=row.round,

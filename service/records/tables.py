@@ -46,6 +46,7 @@ audit = Table(
     Column("tenant", String(64), ForeignKey("tenant.id"), nullable=False),
     Column("request_digest", _DIGEST, nullable=False),
     Column("log_digest", _DIGEST, nullable=False),
+    Column("model_digest", _DIGEST),
     Column("priority", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("round", Integer, nullable=False),

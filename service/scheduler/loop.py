@@ -82,12 +82,15 @@ class Scheduler:
         """Take an event, from any thread."""
         self._events.put(event)
 
+    def on_workers(self, callback: Callable[[int], None]) -> None:
+        """Call back, from the loop's thread, with the number of workers when it changes."""
+        self._reactions.on_workers(callback)
+
     def recover(self) -> None:
-        """Put back what earlier workers held and carry on what settled before the crash."""
+        """Put back what earlier workers held; what settled before the crash is found by upkeep."""
         recovered = self._upkeep.recover()
         if recovered:
             _log.info("leases recovered", actions=recovered)
-        self._reactions.carry_on(self._upkeep.settled())
 
     def run(self) -> None:
         """React until a Stop comes."""

@@ -11,7 +11,6 @@ from service.errors import RequestIdReusedError
 from service.failures import Failure
 from service.records.base import ModelRow, Position, RequestKey, StageLogRow
 from service.records.jobs import GiveUp, LeasedGroup, Retry, SignedReport
-from service.records.reading import delete_audit
 from service.scheduler.states import ActionState, AuditState
 from tests.support.fake_clock import FakeClock
 from tests.support.job_records import (
@@ -503,10 +502,10 @@ def test_delete_hides_a_finished_audit_and_refuses_a_live_one(records: Records) 
     new = make_audit(make_action("a"))
     records.audits.create(new, gone=())
     with pytest.raises(PreconditionError):
-        records.database.write("delete", lambda c: delete_audit(c, TENANT, new.id))
+        records.audits.delete(TENANT, new.id)
     records.audits.end(new.id, failure=None)
 
-    records.database.write("delete", lambda c: delete_audit(c, TENANT, new.id))
+    records.audits.delete(TENANT, new.id)
 
     with pytest.raises(ArtifactMissingError):
         records.reader.get(TENANT, new.id)

@@ -76,6 +76,7 @@ def make_audit(
         tenant=tenant,
         request_digest=sha256(b"request"),
         log_digest=sha256(b"log"),
+        model_digest=None,
         priority=priority,
         deadline=deadline,
         operator=None,

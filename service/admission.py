@@ -1,0 +1,76 @@
+"""Is everything there that a request speaks of? Asked before an audit is stored."""
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+from auditor.audit.planning import data_of
+from auditor.plan.request import AuditRequest
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.digest import Digest, canonical_bytes
+from service.errors import MissingBlobsError
+from service.planning import AuditPlanner
+from service.records.base import CatalogueRecords
+
+BlobsNamedBy = Callable[[Digest, int], Sequence[Digest]]
+"""From an evaluation set's manifest and its length to the blobs it names, opened in a sandbox."""
+
+
+@final
+class Admission:
+    """Checks requests against what a tenant has sent.
+
+    Args:
+        catalogue: What the tenant has sent and registered.
+        blobs: Where accepted requests are kept.
+        planner: Checks the request itself.
+        blobs_named_by: Opens evaluation sets, which come from strangers.
+    """
+
+    def __init__(
+        self,
+        catalogue: CatalogueRecords,
+        blobs: BlobStore,
+        *,
+        planner: AuditPlanner,
+        blobs_named_by: BlobsNamedBy,
+    ) -> None:
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._planner = planner
+        self._blobs_named_by = blobs_named_by
+
+    def check(self, tenant: str, request: AuditRequest) -> None:
+        """Refuse a request that names what is not there, or that cannot be answered.
+
+        Raises:
+            ArtifactMissingError: If the log or the model is not registered.
+            MissingBlobsError: If evaluation data was not sent.
+            AuditorError: If the request cannot be answered; see
+                :func:`auditor.plan.check.check_request`.
+        """
+        self._catalogue.stage_log(tenant, Digest(request.log))
+        if request.model is not None:
+            self._catalogue.model(tenant, Digest(request.model))
+        manifests = [Digest(digest) for digest in data_of(request)]
+        sizes = self._require_held(tenant, manifests)
+        named = [
+            blob
+            for manifest in manifests
+            for blob in self._blobs_named_by(manifest, sizes[manifest])
+        ]
+        self._require_held(tenant, named)
+        self._planner.check(request)
+
+    def keep(self, tenant: str, request: AuditRequest) -> Digest:
+        """Store the canonical bytes of an accepted request and return their digest."""
+        data = canonical_bytes(request)
+        digest = self._blobs.write(data)
+        self._catalogue.add_blobs(tenant, {digest: len(data)})
+        return digest
+
+    def _require_held(self, tenant: str, digests: Sequence[Digest]) -> dict[Digest, int]:
+        held = dict(self._catalogue.held_blobs(tenant, digests))
+        missing = [digest for digest in dict.fromkeys(digests) if digest not in held]
+        if missing:
+            raise MissingBlobsError("evaluation data", digests=missing)
+        return held

@@ -1,0 +1,225 @@
+"""Puts the job half of the service together: records, scheduler, workers, servicers."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+from securesystemslib.signer import Signer
+
+from auditor.edge.clock import Clock
+from auditor.stagelog.digest import Digest
+from service.admission import Admission
+from service.blobs.objects import Objects
+from service.config import ServiceConfig
+from service.executors.devices import resolve_devices, threads_a_worker
+from service.executors.local import DEFAULT_ENGINE, LocalExecutor, WorkerSettings
+from service.finish import ReportSigner
+from service.metrics import Metrics
+from service.notices import Notices
+from service.operations import AuditOperations
+from service.paging import PageTokens
+from service.planning import AuditPlanner
+from service.records.audits import SqlAudits
+from service.records.base import CatalogueRecords
+from service.records.engine import Database
+from service.records.leases import SqlLeases
+from service.records.reading import SqlAuditReader
+from service.records.upkeep import SqlUpkeep
+from service.rounds import Rounds
+from service.sandbox import Sandbox
+from service.scheduler.loop import Scheduler, Stop
+from service.scheduler.reactions import Reactions, SchedulerSettings
+from service.scheduler.setbacks import Setbacks
+from service.servicers.audit import AuditServicer
+from service.servicers.operations import OperationsServicer
+from service.submission import AuditLimits, Submission
+from service.telemetry import Telemetry
+from service.threads import Threads
+from service.watching import Watching
+
+_OPENED_MANIFESTS = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """What the jobs need from the rest of the service; ``engine`` is what the workers load."""
+
+    config: ServiceConfig
+    database: Database
+    catalogue: CatalogueRecords
+    objects: Objects
+    sandbox: Sandbox
+    signer: Signer
+    threads: Threads
+    tokens: PageTokens
+    clock: Clock
+    metrics: Metrics
+    engine: str = DEFAULT_ENGINE
+
+
+@final
+class Jobs:
+    """The running job half. Its blocking methods are called from threads, not from the loop."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        executor: LocalExecutor,
+        submission: Submission,
+        watching: Watching,
+        audits: AuditServicer,
+        operations: OperationsServicer,
+    ) -> None:
+        self._scheduler = scheduler
+        self._executor = executor
+        self._submission = submission
+        self._watching = watching
+        self.audits = audits
+        self.operations = operations
+        self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
+
+    def start(self, *, on_workers: Callable[[int], None]) -> None:
+        """Recover leases, start the workers and the scheduler.
+
+        Args:
+            on_workers: Called from the scheduler's thread with the number of workers that are
+                ready, whenever it changes.
+        """
+        self._scheduler.on_workers(on_workers)
+        self._scheduler.recover()
+        self._executor.start(self._scheduler.report)
+        self._thread.start()
+
+    def refuse_new(self) -> None:
+        """Take no new audits; those stored go on."""
+        self._submission.close()
+
+    def end_streams(self) -> None:
+        """End watching calls; on the event loop."""
+        self._watching.close()
+
+    def drain(self, *, grace_seconds: float) -> bool:
+        """Let workers stop at their next block boundary and say whether all did in time."""
+        self._scheduler.drain()
+        return self._scheduler.wait_idle(timeout_seconds=grace_seconds)
+
+    def close(self) -> None:
+        """End workers and scheduler; leases still held are put back."""
+        self._executor.close()
+        self._scheduler.report(Stop())
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def worker_process_ids(self) -> tuple[int, ...]:
+        """Return the process ids of the workers."""
+        return self._executor.process_ids()
+
+
+def open_jobs(host: Host) -> Jobs:
+    """Build the job half; nothing runs before :meth:`Jobs.start`."""
+    config, clock = host.config, host.clock
+
+    def now() -> float:
+        return clock.now().timestamp()
+
+    audits = SqlAudits(host.database, now=now)
+    reader = SqlAuditReader(host.database)
+    leases = SqlLeases(host.database, now=now)
+    upkeep = SqlUpkeep(host.database, now=now)
+    notices = Notices()
+    telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
+    planner = AuditPlanner(host.objects)
+    finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
+    rounds = Rounds(
+        audits=audits,
+        reader=reader,
+        planner=planner,
+        finisher=finisher,
+        notices=notices,
+        telemetry=telemetry,
+    )
+    executor = LocalExecutor(_worker_settings(host))
+    setbacks = Setbacks(
+        leases,
+        host.objects,
+        telemetry=telemetry,
+        max_attempts=config.max_attempts,
+        jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads retries, no secret
+    )
+    reactions = Reactions(
+        leases=leases,
+        executor=executor,
+        rounds=rounds,
+        setbacks=setbacks,
+        notices=notices,
+        telemetry=telemetry,
+        settings=SchedulerSettings(max_lanes=config.max_lanes, lease_seconds=config.lease_seconds),
+    )
+    scheduler = Scheduler(reactions, upkeep, executor=executor, telemetry=telemetry, clock=clock)
+    submission = Submission(
+        audits=audits,
+        reader=reader,
+        admission=Admission(
+            host.catalogue,
+            host.objects,
+            planner=planner,
+            blobs_named_by=_evaluation_set_opener(host.sandbox),
+        ),
+        planner=planner,
+        report=scheduler.report,
+        telemetry=telemetry,
+        clock=clock,
+        limits=AuditLimits(
+            live_audits=config.limits.live_audits,
+            audit_seconds=config.limits.audit_seconds,
+            audit_seconds_max=config.limits.audit_seconds_max,
+        ),
+    )
+    operations = AuditOperations(
+        audits=audits, reader=reader, rounds=rounds, report=scheduler.report
+    )
+    watching = Watching(operations, notices=notices, threads=host.threads, clock=clock)
+    return Jobs(
+        scheduler=scheduler,
+        executor=executor,
+        submission=submission,
+        watching=watching,
+        audits=AuditServicer(
+            submission=submission,
+            operations=operations,
+            watching=watching,
+            planner=planner,
+            notices=notices,
+            threads=host.threads,
+            tokens=host.tokens,
+        ),
+        operations=OperationsServicer(
+            operations=operations, watching=watching, threads=host.threads, tokens=host.tokens
+        ),
+    )
+
+
+def _worker_settings(host: Host) -> WorkerSettings:
+    devices = resolve_devices(host.config.devices)
+    return WorkerSettings(
+        blobs_root=host.config.data_dir,
+        devices=devices,
+        threads=threads_a_worker(host.config.threads_per_worker, workers=len(devices)),
+        heartbeat_seconds=host.config.heartbeat_seconds,
+        engine=host.engine,
+    )
+
+
+def _evaluation_set_opener(sandbox: Sandbox) -> Callable[[Digest, int], Sequence[Digest]]:
+    """Return a function that opens manifests in a parse child and remembers the last ones."""
+
+    @lru_cache(maxsize=_OPENED_MANIFESTS)
+    def blobs_named_by(digest: Digest, size: int) -> Sequence[Digest]:
+        with sandbox.child(mapped_bytes=size) as child:
+            return child.evaluation_set(digest).blobs
+
+    return blobs_named_by

@@ -1,0 +1,158 @@
+"""AuditService: audits in, news out."""
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias, final
+
+import grpc
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+from typing_extensions import override
+
+from auditor.stagelog.digest import Digest
+from service.auth import require_tenant
+from service.convert import from_timestamp
+from service.convert_audit import from_priority, to_audit, to_operation, to_plan
+from service.names import parse_member, parse_parent, parse_request_id
+from service.notices import Notices
+from service.operations import AuditOperations
+from service.paging import PageTokens, cut_page, page_size
+from service.pb.v1 import audit_pb2
+from service.pb.v1.audit_service_pb2_grpc import AuditServiceServicer
+from service.planning import AuditPlanner
+from service.records.base import Position
+from service.submission import Ask, Submission, parse_request
+from service.threads import Threads
+from service.watching import Watching
+
+COLLECTION = "audits"
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@final
+class AuditServicer(AuditServiceServicer):
+    """Decodes, calls, encodes.
+
+    Args:
+        submission: The way in.
+        operations: Stored audits.
+        watching: Streams of events.
+        planner: Reads logs.
+        notices: What is on the device.
+        threads: Where blocking calls wait.
+        tokens: Seals pages.
+    """
+
+    def __init__(
+        self,
+        *,
+        submission: Submission,
+        operations: AuditOperations,
+        watching: Watching,
+        planner: AuditPlanner,
+        notices: Notices,
+        threads: Threads,
+        tokens: PageTokens,
+    ) -> None:
+        self._submission = submission
+        self._operations = operations
+        self._watching = watching
+        self._planner = planner
+        self._notices = notices
+        self._threads = threads
+        self._tokens = tokens
+
+    @override
+    async def CreateAudit(
+        self, request: audit_pb2.CreateAuditRequest, context: Context
+    ) -> operations_pb2.Operation:
+        """Store an audit and answer its operation."""
+        ask = Ask(
+            tenant=require_tenant(parse_parent(request.parent), name=request.parent),
+            request_json=request.request_json,
+            priority=from_priority(request.priority),
+            deadline=(
+                from_timestamp(request.deadline_time) if request.HasField("deadline_time") else None
+            ),
+            request_id=parse_request_id(request.request_id),
+        )
+        return to_operation(await self._threads.run(self._submission.create, ask))
+
+    @override
+    async def PlanAudit(
+        self, request: audit_pb2.PlanAuditRequest, context: Context
+    ) -> audit_pb2.PlanAuditResponse:
+        """Say what an audit would compute."""
+        tenant = require_tenant(parse_parent(request.parent), name=request.parent)
+        return await self._threads.run(self._plan, tenant, request.request_json)
+
+    @override
+    async def GetAudit(
+        self, request: audit_pb2.GetAuditRequest, context: Context
+    ) -> audit_pb2.Audit:
+        """Return one audit."""
+        tenant, audit = self._parse(request.name)
+        row = await self._threads.run(self._operations.get, tenant, audit)
+        return to_audit(row, step=self._notices.step(audit))
+
+    @override
+    async def ListAudits(
+        self, request: audit_pb2.ListAuditsRequest, context: Context
+    ) -> audit_pb2.ListAuditsResponse:
+        """Return a page of audits, newest first."""
+        tenant = require_tenant(parse_parent(request.parent), name=request.parent)
+        size = page_size(request.page_size)
+        log: Digest | None = None
+        if request.stage_log:
+            owner, digest = parse_member(
+                request.stage_log, collection="stageLogs", where="stage_log"
+            )
+            require_tenant(owner, name=request.stage_log)
+            log = Digest(digest)
+        scope = (COLLECTION, tenant, log or "")
+        after = self._tokens.read(request.page_token, scope=scope)
+        rows = await self._threads.run(
+            self._operations.page,
+            tenant,
+            limit=size + 1,
+            before=None if after is None else after.digest,
+            log=log,
+        )
+        page, more = cut_page(rows, size=size)
+        token = ""
+        if more:
+            last = Position(created=page[-1].created, digest=page[-1].id)
+            token = self._tokens.write(last, scope=scope)
+        return audit_pb2.ListAuditsResponse(
+            audits=[to_audit(row) for row in page], next_page_token=token
+        )
+
+    @override
+    async def WatchAudit(
+        self, request: audit_pb2.WatchAuditRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.WatchAuditResponse]:
+        """Send what happened and what happens, until the audit is over.
+
+        Yields:
+            Events in their order.
+        """
+        tenant, audit = self._parse(request.name)
+        async for event in self._watching.events(tenant, audit, after=request.after_sequence):
+            yield event
+
+    @override
+    async def DeleteAudit(
+        self, request: audit_pb2.DeleteAuditRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Take a finished audit off the list."""
+        tenant, audit = self._parse(request.name)
+        await self._threads.run(self._operations.delete, tenant, audit)
+        return empty_pb2.Empty()
+
+    def _parse(self, name: str) -> tuple[str, str]:
+        tenant, audit = parse_member(name, collection=COLLECTION)
+        return require_tenant(tenant, name=name), audit
+
+    def _plan(self, tenant: str, request_json: str) -> audit_pb2.PlanAuditResponse:
+        plan = self._submission.plan(tenant, request_json)
+        return to_plan(plan, self._planner.log(parse_request(request_json).log))

@@ -1,0 +1,121 @@
+"""google.longrunning.Operations over audits."""
+
+from typing import Any, TypeAlias, final
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf import empty_pb2
+from typing_extensions import override
+
+from auditor.errors import UnsupportedError
+from service.auth import require_tenant
+from service.convert_audit import to_operation
+from service.names import parse_member, parse_parent
+from service.operations import AuditOperations
+from service.paging import PageTokens, cut_page, page_size
+from service.records.base import Position
+from service.threads import Threads
+from service.watching import Watching
+
+COLLECTION = "operations"
+WAIT_SECONDS_MAX = 60.0
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@final
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # untyped
+    """Decodes, calls, encodes.
+
+    Args:
+        operations: Stored audits.
+        watching: Waits for their end.
+        threads: Where blocking calls wait.
+        tokens: Seals pages.
+    """
+
+    def __init__(
+        self,
+        *,
+        operations: AuditOperations,
+        watching: Watching,
+        threads: Threads,
+        tokens: PageTokens,
+    ) -> None:
+        self._operations = operations
+        self._watching = watching
+        self._threads = threads
+        self._tokens = tokens
+
+    @override
+    async def GetOperation(
+        self, request: operations_pb2.GetOperationRequest, context: Context
+    ) -> operations_pb2.Operation:
+        """Return one operation."""
+        tenant, audit = self._parse(request.name)
+        return to_operation(await self._threads.run(self._operations.get, tenant, audit))
+
+    @override
+    async def ListOperations(
+        self, request: operations_pb2.ListOperationsRequest, context: Context
+    ) -> operations_pb2.ListOperationsResponse:
+        """Return a page of a tenant's operations, newest first."""
+        parent = request.name.removesuffix(f"/{COLLECTION}")
+        tenant = require_tenant(parse_parent(parent, where="name"), name=request.name)
+        if request.filter:
+            raise UnsupportedError(
+                "filter",
+                expected="no filter",
+                found=request.filter,
+                remedy="List all operations, or use AuditService.ListAudits.",
+            )
+        size = page_size(request.page_size)
+        scope = (COLLECTION, tenant)
+        after = self._tokens.read(request.page_token, scope=scope)
+        rows = await self._threads.run(
+            self._operations.page,
+            tenant,
+            limit=size + 1,
+            before=None if after is None else after.digest,
+            log=None,
+        )
+        page, more = cut_page(rows, size=size)
+        token = ""
+        if more:
+            last = Position(created=page[-1].created, digest=page[-1].id)
+            token = self._tokens.write(last, scope=scope)
+        return operations_pb2.ListOperationsResponse(
+            operations=[to_operation(row) for row in page], next_page_token=token
+        )
+
+    @override
+    async def WaitOperation(
+        self, request: operations_pb2.WaitOperationRequest, context: Context
+    ) -> operations_pb2.Operation:
+        """Return the operation when it is done or the time is over, 60 s at most."""
+        tenant, audit = self._parse(request.name)
+        asked = request.timeout.ToMilliseconds() / 1000 if request.HasField("timeout") else None
+        seconds = WAIT_SECONDS_MAX if asked is None else min(max(0.0, asked), WAIT_SECONDS_MAX)
+        return to_operation(await self._watching.end(tenant, audit, seconds=seconds))
+
+    @override
+    async def CancelOperation(
+        self, request: operations_pb2.CancelOperationRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """End an audit; one that is over stays as it is."""
+        tenant, audit = self._parse(request.name)
+        await self._threads.run(self._operations.cancel, tenant, audit)
+        return empty_pb2.Empty()
+
+    @override
+    async def DeleteOperation(
+        self, request: operations_pb2.DeleteOperationRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Take a finished audit off the list."""
+        tenant, audit = self._parse(request.name)
+        await self._threads.run(self._operations.delete, tenant, audit)
+        return empty_pb2.Empty()
+
+    def _parse(self, name: str) -> tuple[str, str]:
+        tenant, audit = parse_member(name, collection=COLLECTION)
+        return require_tenant(tenant, name=name), audit

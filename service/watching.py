@@ -1,0 +1,132 @@
+"""Follows audits for streams and waiting calls: what is stored first, then what comes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import final
+
+from auditor.edge.clock import Clock
+from auditor.errors import UnavailableError
+from service.convert_audit import to_event, to_step_event
+from service.notices import Notices, Step
+from service.operations import AuditOperations
+from service.pb.v1 import audit_pb2
+from service.records.jobs import AuditRow
+from service.scheduler.states import LIVE_AUDITS
+from service.threads import Threads
+
+
+@final
+class Watching:
+    """Streams of events, and waiting for the end.
+
+    Args:
+        operations: Stored audits and events.
+        notices: Says when to look again.
+        threads: Where looking waits.
+        clock: Dates what is in memory only.
+    """
+
+    def __init__(
+        self, operations: AuditOperations, *, notices: Notices, threads: Threads, clock: Clock
+    ) -> None:
+        self._operations = operations
+        self._notices = notices
+        self._threads = threads
+        self._clock = clock
+        self._closed = False
+        self._waiting: set[asyncio.Event] = set()
+
+    def close(self) -> None:
+        """End all streams, on the event loop: callers come back to the next service."""
+        self._closed = True
+        for news in self._waiting:
+            news.set()
+
+    async def events(
+        self, tenant: str, audit: str, *, after: int
+    ) -> AsyncIterator[audit_pb2.WatchAuditResponse]:
+        """Yield events of an audit until it is over.
+
+        Args:
+            tenant: Its owner.
+            audit: Its id.
+            after: Only events of a greater sequence.
+
+        Yields:
+            Stored events, each once, and between them steps of what is on the device.
+
+        Raises:
+            ArtifactMissingError: If the tenant has no such audit.
+            UnavailableError: If the service is stopping.
+        """
+        last = after
+        shown: Step | None = None
+        with self._news_of(audit) as news:
+            row = await self._threads.run(self._operations.get, tenant, audit)
+            while True:
+                news.clear()
+                events = await self._threads.run(self._operations.events, audit, last)
+                for event in events:
+                    yield to_event(event)
+                    last = event.sequence
+                if events:
+                    row = await self._threads.run(self._operations.get, tenant, audit)
+                if row.state not in LIVE_AUDITS and (
+                    not events or events[-1].state not in LIVE_AUDITS
+                ):
+                    return
+                step = self._notices.step(audit)
+                if step is not None and step != shown:
+                    shown = step
+                    now = self._clock.now().timestamp()
+                    yield to_step_event(row, step, sequence=last, now=now)
+                await self._next(news)
+
+    async def end(self, tenant: str, audit: str, *, seconds: float) -> AuditRow:
+        """Return an audit when it is over or the time is.
+
+        Raises:
+            ArtifactMissingError: If the tenant has no such audit.
+            UnavailableError: If the service is stopping.
+        """
+        with self._news_of(audit) as news:
+            row = await self._threads.run(self._operations.get, tenant, audit)
+            try:
+                async with asyncio.timeout(seconds):
+                    while row.state in LIVE_AUDITS:
+                        await self._next(news)
+                        news.clear()
+                        row = await self._threads.run(self._operations.get, tenant, audit)
+            except TimeoutError:
+                return row
+            return row
+
+    @contextmanager
+    def _news_of(self, audit: str) -> Iterator[asyncio.Event]:
+        news = asyncio.Event()
+        self._waiting.add(news)
+        try:
+            with self._notices.listen(audit, _waker(asyncio.get_running_loop(), news)):
+                yield news
+        finally:
+            self._waiting.discard(news)
+
+    async def _next(self, news: asyncio.Event) -> None:
+        if not self._closed:
+            await news.wait()
+        if self._closed:
+            raise UnavailableError(
+                "service",
+                expected="a service that goes on",
+                found="one that is stopping",
+                remedy="Watch again with after_sequence of the last event.",
+            )
+
+
+def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[[], None]:
+    def wake() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(news.set)
+
+    return wake
