@@ -1,0 +1,94 @@
+"""Where settings come from and which one wins."""
+
+from pathlib import Path
+
+import pytest
+
+from auditor.errors import InputError, UnavailableError, UnsupportedError
+from service.config import ServiceConfig, load_service_config, resolve_endpoint
+
+GIVEN = "sa_given"
+IN_FOLDER = "sa_folder"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point every folder that the settings read at an empty one."""
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    for variable in ("SERVER", "TOKEN", "DATA_DIR", "PORT"):
+        monkeypatch.delenv("STAGEAUDIT_" + variable, raising=False)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_file_then_environment_then_flags(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(
+        home / "s.toml", "port = 1\nmetrics_port = 1\nmax_lanes = 1\n[limits]\nlive_audits = 5\n"
+    )
+    monkeypatch.setenv("STAGEAUDIT_METRICS_PORT", "2")
+    monkeypatch.setenv("STAGEAUDIT_MAX_LANES", "2")
+    monkeypatch.setenv("STAGEAUDIT_LIMITS__BLOB_BYTES", "7")
+
+    config = load_service_config(path, flags={"max_lanes": 3, "devices": None})
+
+    assert (config.port, config.metrics_port, config.max_lanes) == (1, 2, 3)
+    assert (config.limits.live_audits, config.limits.blob_bytes) == (5, 7)
+
+
+def test_devices_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEAUDIT_DEVICES", "cuda:0, cuda:1")
+
+    assert load_service_config().devices == ("cuda:0", "cuda:1")
+
+
+def test_building_a_config_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEAUDIT_PORT", "1")
+
+    assert ServiceConfig().port != 1
+
+
+@pytest.mark.parametrize("text", ["port = -1", "prot = 1", "port =", "[limits]\nblob_bytes = 0"])
+def test_wrong_file_is_an_input_error(home: Path, text: str) -> None:
+    with pytest.raises(InputError):
+        load_service_config(write(home / "s.toml", text))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org"])  # noqa: S104 - refused
+def test_only_loopback_is_served(host: str) -> None:
+    with pytest.raises(UnsupportedError, match="loopback"):
+        ServiceConfig(host=host).require_loopback()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_accepted(host: str) -> None:
+    ServiceConfig(host=host).require_loopback()
+
+
+def test_endpoint_prefers_flag_then_environment_then_file_then_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = home / "XDG_DATA_HOME" / "stageaudit"
+    write(data / "server.json", '{"address": "127.0.0.1:4", "pid": 1}')
+    write(data / "token", IN_FOLDER + "\n")
+    assert resolve_endpoint().address == "127.0.0.1:4"
+    assert resolve_endpoint().token == IN_FOLDER
+
+    write(home / "XDG_CONFIG_HOME" / "stageaudit" / "client.toml", 'server = "127.0.0.1:3"')
+    assert resolve_endpoint().address == "127.0.0.1:3"
+
+    monkeypatch.setenv("STAGEAUDIT_SERVER", "127.0.0.1:2")
+    assert resolve_endpoint().address == "127.0.0.1:2"
+
+    given = resolve_endpoint(server="127.0.0.1:1", token=GIVEN)
+    assert (given.address, given.token) == ("127.0.0.1:1", GIVEN)
+
+
+def test_no_service_is_said_with_a_remedy() -> None:
+    with pytest.raises(UnavailableError, match="stageaudit serve"):
+        resolve_endpoint()
