@@ -89,7 +89,7 @@ class ParameterLayout:
         lead = theta.shape[:-1]
         pieces = torch.split(theta, list(self.sizes), dim=-1)
         return {
-            name: piece.reshape(*lead, *shape)
+            name: piece.reshape((*lead, *shape))
             for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
         }
 

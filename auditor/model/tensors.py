@@ -50,6 +50,7 @@ def write_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """
     accepted = set(DTYPES.values())
     stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
     for name, tensor in tensors.items():
         if tensor.dtype not in accepted:
             raise UnsupportedError(
@@ -60,8 +61,10 @@ def write_tensors(tensors: Mapping[str, Tensor]) -> bytes:
             )
         plain = tensor.detach().cpu().contiguous()
         # The library refuses tensors that share memory; a view of a larger one may do so.
-        shares = plain.untyped_storage().nbytes() != plain.nbytes
-        stored[name] = plain.clone() if shares or plain is tensor else plain
+        storage = plain.untyped_storage()
+        shares = storage.nbytes() != plain.nbytes or storage.data_ptr() in seen
+        seen.add(storage.data_ptr())
+        stored[name] = plain.clone() if shares else plain
     return safetensors.torch.save(stored)
 
 
