@@ -19,6 +19,7 @@ from auditor.record.evalset import ColumnValues, describe_column, write_dataset
 from auditor.record.export import export_graph
 from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
+from auditor.record.self_check import require_reproducible
 from auditor.record.sink import FolderSink, LogSink
 from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
 from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
@@ -207,8 +208,6 @@ class Recorder:
         end = stage.snapshot()
         log = self._parts.with_stage(stage, change=change, end=end)
         if stage.settings.self_check == "replay":
-            from auditor.record.self_check import require_reproducible  # noqa: PLC0415
-
             require_reproducible(log, self._sink.blobs, facts=stage.facts)
         self._parts.accept(log)
         self._sink.write_manifest(log)
