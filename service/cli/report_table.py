@@ -1,13 +1,18 @@
 """A report for people: effects with intervals, what disagrees, what the figures do not say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from auditor.effects import Better, Effect, Verdict
 from auditor.report.schema import QueryValue, Report
+
+LABEL_DIGITS: Final = 12
+"""How many digits of a reference's digest an intervention's label holds."""
 
 
 def print_report(report: Report, *, console: Console) -> None:
@@ -16,17 +21,32 @@ def print_report(report: Report, *, console: Console) -> None:
     for query in report.queries:
         rows = [effect for effect in report.effects if effect.query == query.query]
         console.print()
-        console.print(effects_table(query, rows))
+        console.print(effects_table(query, rows, names=data_names(report)))
     _print_notes(report, console)
 
 
-def effects_table(query: QueryValue, effects: Sequence[Effect]) -> Table:
-    """Return the effects of all interventions on one query."""
+def data_names(report: Report) -> dict[str, str]:
+    """Return the names of evaluation sets by the digests that stand in labels."""
+    return {data.digest[:LABEL_DIGITS]: data.name for data in report.evaluation_data}
+
+
+def effects_table(
+    query: QueryValue, effects: Sequence[Effect], *, names: Mapping[str, str]
+) -> Table:
+    """Return the effects of all interventions on one query.
+
+    Args:
+        query: The query and its value at the model itself.
+        effects: Its effects.
+        names: Names of evaluation sets by the beginning of their digests.
+    """
     direction = "lower is better" if query.better == Better.LOWER else "higher is better"
     table = Table(
         title=f"{escape(query.query)} = {query.value:.4g} {query.unit} on {query.n} examples "
         f"({direction})",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("intervention", overflow="fold")
     table.add_column("effect", justify="right", no_wrap=True)
@@ -36,18 +56,27 @@ def effects_table(query: QueryValue, effects: Sequence[Effect]) -> Table:
     table.add_column("self-check", justify="right", no_wrap=True)
     baselines = sorted({name for effect in effects for name in effect.baselines})
     for name in baselines:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for effect in effects:
         table.add_row(
-            escape(effect.intervention),
+            escape(label(effect, names)),
             f"{effect.value:+.4f}",
             interval(effect),
             verdict(effect),
             figure(effect.spread),
-            figure(None if effect.self_check is None else effect.self_check.deviation),
+            signed(None if effect.self_check is None else effect.self_check.deviation),
             *(signed(effect.baselines.get(name)) for name in baselines),
         )
     return table
+
+
+def label(effect: Effect, names: Mapping[str, str]) -> str:
+    """Return an intervention's label with the reference's name in place of its digest."""
+    words = [
+        f"by {names[word[3:]]}" if word.startswith("by=") and word[3:] in names else word
+        for word in effect.intervention.split(" ")
+    ]
+    return " ".join(words)
 
 
 def interval_heading(effects: Sequence[Effect]) -> str:
@@ -66,12 +95,12 @@ def interval(effect: Effect) -> str:
 
 
 def verdict(effect: Effect) -> str:
-    """Return the verdict and, where there is an effect, whether it helped the model."""
+    """Return the verdict and, where there is an effect, what the stage did to the model."""
     if effect.verdict is not Verdict.EFFECT:
         return str(effect.verdict)
     raised_is_worse = effect.better is Better.LOWER
     worse = (effect.value > 0) == raised_is_worse
-    return "effect: made it worse" if worse else "effect: made it better"
+    return "effect: worse" if worse else "effect: better"
 
 
 def figure(value: float | None) -> str:
@@ -113,7 +142,8 @@ def settings_text(report: Report) -> str:
 def _print_notes(report: Report, console: Console) -> None:
     console.print()
     console.print(
-        "Effect = with the stage minus without it: positive means that the stage raised the query.",
+        "Effect = with the stage minus without it: positive means that the stage raised the query; "
+        "worse or better is what it did to the model.",
         style="dim",
     )
     if report.disagreements:

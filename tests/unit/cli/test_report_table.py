@@ -7,7 +7,7 @@ from rich.console import Console
 
 from auditor.effects import Better, SelfCheck, Verdict
 from auditor.report.schema import Disagreement, NotComputed
-from service.cli.report_table import interval, print_report, verdict
+from service.cli.report_table import interval, label, print_report, verdict
 from tests.support.reports import make_effect, make_report
 
 
@@ -20,10 +20,10 @@ def shown(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("value", "better", "said"),
     [
-        (0.25, Better.LOWER, "effect: made it worse"),
-        (-0.25, Better.LOWER, "effect: made it better"),
-        (0.25, Better.HIGHER, "effect: made it better"),
-        (-0.25, Better.HIGHER, "effect: made it worse"),
+        (0.25, Better.LOWER, "effect: worse"),
+        (-0.25, Better.LOWER, "effect: better"),
+        (0.25, Better.HIGHER, "effect: better"),
+        (-0.25, Better.HIGHER, "effect: worse"),
     ],
 )
 def test_verdict_never_shows_a_harm_as_a_gain(value: float, better: Better, said: str) -> None:
@@ -51,7 +51,7 @@ def test_report_shows_effect_interval_spread_self_check_and_baselines() -> None:
 
     text = shown(effects=(effect,))
 
-    for part in ("+0.2500", "+0.1250 to +0.3750", "0.0313", "0.0077", "task_vector", "-0.1234"):
+    for part in ("+0.2500", "+0.1250 to +0.3750", "0.0313", "+0.0077", "-0.1234"):
         assert part in text
 
 
@@ -72,3 +72,10 @@ def test_report_shows_limitations_disagreements_and_what_was_not_computed() -> N
 
 def test_report_says_whether_the_model_is_bound() -> None:
     assert "artifact, bound to the log" in shown()
+
+
+def test_label_names_the_reference() -> None:
+    effect = make_effect(intervention="replace vendor by=0123456789ab")
+
+    assert label(effect, {"0123456789ab": "clean"}) == "replace vendor by clean"
+    assert label(effect, {}) == "replace vendor by=0123456789ab"

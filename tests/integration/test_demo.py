@@ -1,0 +1,98 @@
+"""``stageaudit demo`` from end to end; its artifacts work with the other commands."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def stageaudit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service.cli.main", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo."""
+
+    folder: Path
+    said: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("demo") / "kept"
+    done = stageaudit("demo", "--keep", str(folder), "--json", cwd=folder.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Demo(folder=folder, said=json.loads(done.stdout))
+
+
+def test_replace_names_the_stage_that_planted_the_cue(demo: Demo) -> None:
+    cue = {
+        row["stage"]: row
+        for row in demo.said["rows"]
+        if (row["query"], row["kind"]) == ("corner cue", "replace")
+    }
+    others = [abs(cue[stage]["value"]) for stage in ("pretrain", "finetune")]
+
+    assert cue["vendor"]["value"] >= 3 * max(others)
+    assert cue["vendor"]["low"] <= cue["vendor"]["truth"] <= cue["vendor"]["high"]
+    assert all(claim["holds"] for claim in demo.said["claims"])
+
+
+def test_skip_would_have_blamed_a_clean_stage(demo: Demo) -> None:
+    rows = {(row["query"], row["kind"], row["stage"]): row for row in demo.said["rows"]}
+
+    skip = rows["corner cue", "skip", "pretrain"]
+    assert skip["low"] > 0
+    assert skip["truth"] > 3 * abs(rows["corner cue", "replace", "pretrain"]["truth"])
+
+
+def test_most_intervals_hold_the_exact_truth(demo: Demo) -> None:
+    inside = [row["inside"] for row in demo.said["rows"]]
+
+    assert len(inside) == 12
+    # 90 % intervals: three misses of twelve or more would happen in one of nine such tables.
+    assert sum(inside) >= 10
+
+
+def test_kept_report_verifies_with_the_command(demo: Demo) -> None:
+    done = stageaudit(
+        "verify", "report.json", "log/stagelog.json", "model.safetensors",
+        "--key", "service/keys/signing.pub.pem", "--json", cwd=demo.folder,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verified"]
+
+
+def test_kept_request_is_answered_again_here_with_the_exact_truth(demo: Demo) -> None:
+    done = stageaudit(
+        "audit", "request.yaml", "--local", "log", "--estimator", "retrain", "--json",
+        cwd=demo.folder,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    exact = {
+        (effect["query"], effect["kind"], effect["stage"]): effect["value"]
+        for effect in json.loads(done.stdout)["effects"]
+    }
+    for row in demo.said["rows"]:
+        key = (row["query"], row["kind"], row["stage"])
+        # Two float32 programs that add in another order.
+        assert exact[key] == pytest.approx(row["truth"], rel=1e-3, abs=1e-3)
+
+
+def test_demo_does_not_overwrite_a_folder(demo: Demo) -> None:
+    done = stageaudit("demo", "--keep", str(demo.folder), cwd=demo.folder)
+
+    assert done.returncode == 7
+    assert "empty or new folder" in done.stderr
