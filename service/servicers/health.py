@@ -1,5 +1,6 @@
 """Readiness: named conditions, one gRPC health status, one gauge."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import final
 
@@ -27,6 +28,7 @@ class Readiness:
         self._draining = False
         self._metrics = metrics
         self._metrics.ready.set(0)
+        self.became_ready = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -56,5 +58,7 @@ class Readiness:
 
     async def _publish(self) -> None:
         self._metrics.ready.set(int(self.ready))
+        if self.ready:
+            self.became_ready.set()
         serving = HealthCheckResponse.SERVING if self.ready else HealthCheckResponse.NOT_SERVING
         await self.servicer.set(SERVICE, serving)
