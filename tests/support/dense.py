@@ -116,7 +116,7 @@ def _transition(run: Run, index: int, state: DenseState) -> DenseState:
 
 def _step(run: Run, index: int, state: DenseState, *, step: int) -> DenseState:
     stage, layout = run.log.stages[index], run.layout(index)
-    batch = _minibatch(run, stage, index=index, step=step)
+    batch = minibatch(run, stage, index=index, step=step)
     leaves = {n: v.detach().clone().requires_grad_() for n, v in state.theta.items()}
     loss, buffers = run.objective(index).loss(layout.flatten(leaves), state.buffers, batch)
     gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -163,7 +163,7 @@ def _adam(
     theta[n] = theta[n] - h["lr"] * m_hat / (v_hat.sqrt() + h["eps"])
 
 
-def _minibatch(run: Run, stage: Stage, *, index: int, step: int) -> Minibatch:
+def minibatch(run: Run, stage: Stage, *, index: int, step: int) -> Minibatch:
     rows: Sequence = run.batches(index).rows(step)
     like = run.boundary(0).theta
     parts, weights = {c: [] for c in ("input", "label")}, []

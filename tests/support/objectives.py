@@ -26,7 +26,7 @@ class MlpObjective:
     """Cross entropy of a tanh network whose hidden layer is centred by a running mean.
 
     The head may be absent from the layout: then it is zero, as before it is added. The buffer
-    feeds the loss, so that its gating matters.
+    feeds the loss, so that its gating matters; without it, nothing is subtracted.
     """
 
     layout: ParameterLayout
@@ -36,11 +36,12 @@ class MlpObjective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         named = self.layout.unflatten(theta)
         hidden = inputs @ named["body.weight"].T + named["body.bias"]
-        running = buffers[BUFFER]
+        running = buffers.get(BUFFER, torch.zeros_like(named["body.bias"]))
         activation = torch.tanh(hidden - 0.5 * running)
         weight = named.get("head.weight")
         outputs = activation if weight is None else activation @ weight.T + named["head.bias"]
-        return outputs, {BUFFER: 0.9 * running + 0.1 * hidden.mean(0)}
+        moved = 0.9 * running + 0.1 * hidden.mean(0)
+        return outputs, {BUFFER: moved} if BUFFER in buffers else {}
 
     def forward(
         self, theta: Tensor, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
