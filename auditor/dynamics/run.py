@@ -95,10 +95,11 @@ class Run:
         """Names of parameters and buffers at every boundary; index 0 is before R_0."""
         first: dict[str, str] = {}
         for stage in self.log.stages:
-            for name in stage.transition.added:
-                first.setdefault(name, "added")
+            # A parameter that is set to new values is in both: removed, then added.
             for name in stage.transition.removed:
                 first.setdefault(name, "removed")
+            for name in stage.transition.added:
+                first.setdefault(name, "added")
         alive = {name for name in self.log.parameters if first.get(name) != "added"}
         result = [frozenset(alive)]
         for stage in self.log.stages:
