@@ -5,11 +5,7 @@ from collections.abc import Iterable
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, status_pb2
-from pydantic import TypeAdapter
 
-from auditor.audit.cost import gradient_examples
-from auditor.plan.actions import ActionSpec
-from auditor.stagelog.log import StageLog
 from service.convert import to_timestamp
 from service.failures import error_of
 from service.names import member_name
@@ -22,7 +18,6 @@ from service.submission import DryPlan
 
 NORMAL_PRIORITY = 1
 
-_SPEC: TypeAdapter[ActionSpec] = TypeAdapter(ActionSpec)
 _STATES: dict[AuditState, audit_pb2.AuditState.ValueType] = {
     AuditState.PLANNED: audit_pb2.AUDIT_STATE_PLANNED,
     AuditState.RUNNING: audit_pb2.AUDIT_STATE_RUNNING,
@@ -140,7 +135,7 @@ def to_step_event(
     )
 
 
-def to_plan(plan: DryPlan, log: StageLog) -> audit_pb2.PlanAuditResponse:
+def to_plan(plan: DryPlan) -> audit_pb2.PlanAuditResponse:
     """Return a dry run as its message."""
     actions = [
         audit_pb2.PlannedAction(
@@ -148,7 +143,7 @@ def to_plan(plan: DryPlan, log: StageLog) -> audit_pb2.PlanAuditResponse:
             kind=dry.action.kind,
             cached=dry.cached,
             needs=dry.action.needs,
-            gradient_examples=gradient_examples([_SPEC.validate_json(dry.action.spec)], log),
+            gradient_examples=dry.gradient_examples,
         )
         for dry in plan.actions
     ]

@@ -70,17 +70,28 @@ class Jobs:
         scheduler: Scheduler,
         executor: LocalExecutor,
         submission: Submission,
-        watching: Watching,
-        audits: AuditServicer,
-        operations: OperationsServicer,
+        stored: AuditOperations,
+        notices: Notices,
+        host: Host,
     ) -> None:
         self._scheduler = scheduler
         self._executor = executor
-        self._submission = submission
-        self._watching = watching
-        self.audits = audits
-        self.operations = operations
+        self._watching = Watching(stored, notices=notices, threads=host.threads, clock=host.clock)
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
+        self.submission = submission
+        self.stored = stored
+        self.notices = notices
+        self.audits = AuditServicer(
+            submission=submission,
+            operations=stored,
+            watching=self._watching,
+            notices=notices,
+            threads=host.threads,
+            tokens=host.tokens,
+        )
+        self.operations = OperationsServicer(
+            operations=stored, watching=self._watching, threads=host.threads, tokens=host.tokens
+        )
 
     def start(self, *, on_workers: Callable[[int], None]) -> None:
         """Recover leases, start the workers and the scheduler.
@@ -96,7 +107,7 @@ class Jobs:
 
     def refuse_new(self) -> None:
         """Take no new audits; those stored go on."""
-        self._submission.close()
+        self.submission.close()
 
     def end_streams(self) -> None:
         """End watching calls; on the event loop."""
@@ -179,27 +190,15 @@ def open_jobs(host: Host) -> Jobs:
             audit_seconds_max=config.limits.audit_seconds_max,
         ),
     )
-    operations = AuditOperations(
-        audits=audits, reader=reader, rounds=rounds, report=scheduler.report
-    )
-    watching = Watching(operations, notices=notices, threads=host.threads, clock=clock)
     return Jobs(
         scheduler=scheduler,
         executor=executor,
         submission=submission,
-        watching=watching,
-        audits=AuditServicer(
-            submission=submission,
-            operations=operations,
-            watching=watching,
-            planner=planner,
-            notices=notices,
-            threads=host.threads,
-            tokens=host.tokens,
+        stored=AuditOperations(
+            audits=audits, reader=reader, rounds=rounds, report=scheduler.report
         ),
-        operations=OperationsServicer(
-            operations=operations, watching=watching, threads=host.threads, tokens=host.tokens
-        ),
+        notices=notices,
+        host=host,
     )
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
 
+from pydantic import TypeAdapter
+
+from auditor.audit.cost import gradient_examples
 from auditor.audit.planning import Round, check_request, data_of, plan_round
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
 from auditor.plan.groups import group_key
@@ -21,6 +24,7 @@ Planner = Callable[[AuditRequest, StageLog, Mapping[ActionKey, Digest]], Round]
 """From a request, its log and finished results to every action known by now; pure."""
 
 _CACHED_LOGS = 16
+_SPEC: TypeAdapter[ActionSpec] = TypeAdapter(ActionSpec)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +68,10 @@ class AuditPlanner:
         return PlannedRound(
             actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
         )
+
+    def gradient_examples(self, request: AuditRequest, action: NewAction) -> int:
+        """Return how many example gradients an action of the request evaluates."""
+        return gradient_examples([_SPEC.validate_json(action.spec)], self._log(request.log))
 
     def missing(self, results: Iterable[Digest]) -> frozenset[Digest]:
         """Return the results that are no longer stored."""

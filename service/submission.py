@@ -50,6 +50,7 @@ class DryAction:
 
     action: NewAction
     cached: bool
+    gradient_examples: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,8 +152,12 @@ class Submission:
         return DryPlan(
             request_digest=digest_of(request),
             actions=tuple(
-                DryAction(action=a, cached=a.key in known and known[a.key] not in gone)
-                for a in planned.actions
+                DryAction(
+                    action=action,
+                    cached=action.key in known and known[action.key] not in gone,
+                    gradient_examples=self._planner.gradient_examples(request, action),
+                )
+                for action in planned.actions
             ),
         )
 

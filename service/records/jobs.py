@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from auditor.plan.actions import ActionKey
@@ -215,6 +216,16 @@ class QueueRow:
     oldest_seconds: float
 
 
+class When(StrEnum):
+    """For when a group is claimed.
+
+    ``NOW``: the device is idle. ``AHEAD``: it is busy, so a group that will still grow is left.
+    """
+
+    NOW = "now"
+    AHEAD = "ahead"
+
+
 class AuditRecords(Protocol):
     """Audits: created, planned further, ended."""
 
@@ -283,7 +294,9 @@ class AuditReader(Protocol):
 class LeaseRecords(Protocol):
     """Actions handed to workers and back."""
 
-    def claim(self, owner: str, *, max_lanes: int, lease_seconds: float) -> LeasedGroup | None:
+    def claim(
+        self, owner: str, *, max_lanes: int, lease_seconds: float, when: When
+    ) -> LeasedGroup | None:
         """Lease the next group; None when nothing is ready."""
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:

@@ -18,9 +18,10 @@ from service.records.jobs import (
     Lease,
     LeasedGroup,
     Retry,
+    When,
 )
 from service.records.plans import chunks, count_unmet, revive
-from service.records.queue import audits_wanting, lease_group, ready_actions
+from service.records.queue import audits_wanting, growing_groups, lease_group, ready_actions
 from service.records.tables import action, action_dep, audit
 from service.scheduler.batching import next_group
 from service.scheduler.states import ActionState, AuditState
@@ -39,12 +40,18 @@ class SqlLeases:
         self._database = database
         self._now = now
 
-    def claim(self, owner: str, *, max_lanes: int, lease_seconds: float) -> LeasedGroup | None:
+    def claim(
+        self, owner: str, *, max_lanes: int, lease_seconds: float, when: When
+    ) -> LeasedGroup | None:
         """Lease the next group for ``owner``; None when nothing is ready."""
 
         def work(connection: Connection) -> LeasedGroup | None:
             now = self._now()
-            chosen = next_group(ready_actions(connection, now=now), max_lanes=max_lanes, now=now)
+            ready = ready_actions(connection, now=now)
+            if when is When.AHEAD and ready:
+                growing = growing_groups(connection)
+                ready = tuple(row for row in ready if row.group_key not in growing)
+            chosen = next_group(ready, max_lanes=max_lanes, now=now)
             if not chosen:
                 return None
             group = lease_group(connection, chosen, owner=owner, now=now, until=now + lease_seconds)

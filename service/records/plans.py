@@ -160,6 +160,7 @@ def _insert_actions(
 ) -> None:
     if not actions:
         return
+    height = _heights(actions)
     connection.execute(
         insert(action),
         [
@@ -171,6 +172,7 @@ def _insert_actions(
                 "spec": a.spec,
                 "state": ActionState.BLOCKED,
                 "unmet": len(a.needs),
+                "height": height[a.key],
                 "attempt": 0,
                 "returned": 0,
                 "deaths": 0,
@@ -182,6 +184,16 @@ def _insert_actions(
             for a in actions
         ],
     )
+
+
+def _heights(actions: Sequence[NewAction]) -> dict[ActionKey, int]:
+    """Return how many actions lie on the longest way from each to one that nothing reads."""
+    height = {a.key: 0 for a in actions}
+    for a in reversed(actions):  # planned dependencies first, so readers come before
+        for key in a.needs:
+            if key in height:
+                height[key] = max(height[key], height[a.key] + 1)
+    return height
 
 
 def _insert_edges(

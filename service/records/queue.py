@@ -22,6 +22,7 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
             action.c.group_key,
             action.c.not_before,
             action.c.max_lanes,
+            action.c.height,
             func.max(audit.c.priority).label("priority"),
             func.min(audit.c.deadline).label("deadline"),
         )
@@ -32,7 +33,13 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
             action.c.not_before <= now,
             audit.c.state.in_(LIVE_AUDITS),
         )
-        .group_by(action.c.id, action.c.group_key, action.c.not_before, action.c.max_lanes)
+        .group_by(
+            action.c.id,
+            action.c.group_key,
+            action.c.not_before,
+            action.c.max_lanes,
+            action.c.height,
+        )
     )
     return tuple(
         ReadyAction(
@@ -42,9 +49,16 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
             deadline=row.deadline,
             ready_since=row.not_before,
             max_lanes=row.max_lanes,
+            height=row.height,
         )
         for row in connection.execute(query)
     )
+
+
+def growing_groups(connection: Connection) -> frozenset[Digest]:
+    """Return the keys of groups that actions still waiting for results will join."""
+    query = select(action.c.group_key).where(action.c.state == ActionState.BLOCKED).distinct()
+    return frozenset(Digest(key) for key in connection.scalars(query))
 
 
 def lease_group(

@@ -74,6 +74,7 @@ action = Table(
     Column("spec", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Column("unmet", Integer, nullable=False),
+    Column("height", Integer, nullable=False),  # actions on the longest way to a report
     Column("attempt", Integer, nullable=False),
     Column("returned", Integer, nullable=False),  # attempts given back
     Column("deaths", Integer, nullable=False),  # workers it killed by its own fault
@@ -93,6 +94,7 @@ action = Table(
     UniqueConstraint("tenant", "key"),
     Index("ix_action_state_not_before", "state", "not_before"),
     Index("ix_action_state_lease_until", "state", "lease_until"),
+    Index("ix_action_state_group_key", "state", "group_key"),
 )
 
 audit_action = Table(

@@ -65,6 +65,10 @@ class Assignments:
         loads = {worker: len(list(self.held_by(worker))) for worker in self._devices}
         return tuple(sorted((w for w in loads if loads[w] < depth), key=lambda w: loads[w]))
 
+    def is_idle(self, worker: str) -> bool:
+        """Say whether a worker holds nothing."""
+        return next(self.held_by(worker), None) is None
+
     def assign(self, worker: str, group: LeasedGroup) -> Assignment:
         """Note that a worker holds a group."""
         self._last_id += 1

@@ -20,7 +20,15 @@ from service.executors.base import (
     WorkerReady,
 )
 from service.notices import Notices, Step
-from service.records.jobs import Cancelled, Changed, Completion, Lease, LeasedAction, LeaseRecords
+from service.records.jobs import (
+    Cancelled,
+    Changed,
+    Completion,
+    Lease,
+    LeasedAction,
+    LeaseRecords,
+    When,
+)
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignments
 from service.scheduler.setbacks import Setbacks
@@ -124,19 +132,28 @@ class Reactions:
     def hand_out(self) -> None:
         """Give groups to workers as long as there is room and something ready."""
         while not self._draining:
-            workers = self._assignments.workers_with_room(GROUPS_A_WORKER)
-            if not workers:
+            handed_out = [
+                worker
+                for worker in self._assignments.workers_with_room(GROUPS_A_WORKER)
+                if self._hand_to(worker)
+            ]
+            if not handed_out:
                 return
-            group = self._leases.claim(
-                workers[0],
-                max_lanes=self._settings.max_lanes,
-                lease_seconds=self._settings.lease_seconds,
-            )
-            if group is None:
-                return
-            assignment = self._assignments.assign(workers[0], group)
-            self._executor.submit(workers[0], assignment.id, group)
-            self._notices.publish(assignment.audits)
+
+    def _hand_to(self, worker: str) -> bool:
+        idle = self._assignments.is_idle(worker)
+        group = self._leases.claim(
+            worker,
+            max_lanes=self._settings.max_lanes,
+            lease_seconds=self._settings.lease_seconds,
+            when=When.NOW if idle else When.AHEAD,
+        )
+        if group is None:
+            return False
+        assignment = self._assignments.assign(worker, group)
+        self._executor.submit(worker, assignment.id, group)
+        self._notices.publish(assignment.audits)
+        return True
 
     def revoke(self, leases: Iterable[Lease]) -> None:
         """Tell workers that these leases are void."""

@@ -18,9 +18,8 @@ from service.operations import AuditOperations
 from service.paging import PageTokens, cut_page, page_size
 from service.pb.v1 import audit_pb2
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceServicer
-from service.planning import AuditPlanner
 from service.records.base import Position
-from service.submission import Ask, Submission, parse_request
+from service.submission import Ask, Submission
 from service.threads import Threads
 from service.watching import Watching
 
@@ -37,7 +36,6 @@ class AuditServicer(AuditServiceServicer):
         submission: The way in.
         operations: Stored audits.
         watching: Streams of events.
-        planner: Reads logs.
         notices: What is on the device.
         threads: Where blocking calls wait.
         tokens: Seals pages.
@@ -49,7 +47,6 @@ class AuditServicer(AuditServiceServicer):
         submission: Submission,
         operations: AuditOperations,
         watching: Watching,
-        planner: AuditPlanner,
         notices: Notices,
         threads: Threads,
         tokens: PageTokens,
@@ -57,7 +54,6 @@ class AuditServicer(AuditServiceServicer):
         self._submission = submission
         self._operations = operations
         self._watching = watching
-        self._planner = planner
         self._notices = notices
         self._threads = threads
         self._tokens = tokens
@@ -84,7 +80,8 @@ class AuditServicer(AuditServiceServicer):
     ) -> audit_pb2.PlanAuditResponse:
         """Say what an audit would compute."""
         tenant = require_tenant(parse_parent(request.parent), name=request.parent)
-        return await self._threads.run(self._plan, tenant, request.request_json)
+        plan = await self._threads.run(self._submission.plan, tenant, request.request_json)
+        return to_plan(plan)
 
     @override
     async def GetAudit(
@@ -152,7 +149,3 @@ class AuditServicer(AuditServiceServicer):
     def _parse(self, name: str) -> tuple[str, str]:
         tenant, audit = parse_member(name, collection=COLLECTION)
         return require_tenant(tenant, name=name), audit
-
-    def _plan(self, tenant: str, request_json: str) -> audit_pb2.PlanAuditResponse:
-        plan = self._submission.plan(tenant, request_json)
-        return to_plan(plan, self._planner.log(parse_request(request_json).log))

@@ -10,7 +10,7 @@ from auditor.stagelog.digest import sha256
 from service.errors import RequestIdReusedError
 from service.failures import Failure
 from service.records.base import ModelRow, Position, RequestKey, StageLogRow
-from service.records.jobs import GiveUp, LeasedGroup, Retry, SignedReport
+from service.records.jobs import GiveUp, LeasedGroup, Retry, SignedReport, When
 from service.scheduler.states import ActionState, AuditState
 from tests.support.fake_clock import FakeClock
 from tests.support.job_records import (
@@ -137,6 +137,29 @@ def test_waiting_raises_the_priority_so_that_nothing_starves(records: Records) -
     records.audits.create(make_audit(make_action("new"), priority=1), gone=())
 
     assert _names(records.claim(), "old", "new") == {"old"}
+
+
+def test_what_most_waits_for_is_claimed_first(records: Records) -> None:
+    actions = (make_action("leaf"), make_action("root"), make_action("next", "root"))
+    records.audits.create(make_audit(*actions), gone=())
+
+    assert _names(records.claim(), "leaf", "root") == {"root"}
+
+
+def test_a_claim_ahead_leaves_groups_that_will_grow(records: Records) -> None:
+    actions = (
+        make_action("first"),
+        make_action("early", group="g"),
+        make_action("late", "first", group="g"),
+    )
+    records.audits.create(make_audit(*actions), gone=())
+    first = records.claim()
+    assert first is not None
+
+    assert records.claim(when=When.AHEAD) is None
+    records.leases.complete([completion(first.actions[0])])
+
+    assert _names(records.claim(when=When.AHEAD), "early", "late") == {"early", "late"}
 
 
 def test_complete_frees_dependants_and_hands_them_the_results(records: Records) -> None:

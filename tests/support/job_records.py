@@ -10,7 +10,7 @@ from service.records.audits import SqlAudits
 from service.records.base import RequestKey
 from service.records.catalogue import SqlCatalogue
 from service.records.engine import Database, open_engine
-from service.records.jobs import Completion, LeasedAction, LeasedGroup, NewAction, NewAudit
+from service.records.jobs import Completion, LeasedAction, LeasedGroup, NewAction, NewAudit, When
 from service.records.leases import SqlLeases
 from service.records.migrate import migrate
 from service.records.reading import SqlAuditReader
@@ -38,8 +38,8 @@ class Records:
         self.upkeep = SqlUpkeep(self.database, now=clock.seconds)
         self.catalogue = SqlCatalogue(self.database, now=clock.seconds)
 
-    def claim(self, *, max_lanes: int = 64) -> LeasedGroup | None:
-        return self.leases.claim("worker-1", max_lanes=max_lanes, lease_seconds=30)
+    def claim(self, *, max_lanes: int = 64, when: When = When.NOW) -> LeasedGroup | None:
+        return self.leases.claim("worker-1", max_lanes=max_lanes, lease_seconds=30, when=when)
 
 
 def key(name: str) -> ActionKey:

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("spec", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("unmet", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("returned", sa.Integer(), nullable=False),
         sa.Column("deaths", sa.Integer(), nullable=False),
@@ -54,6 +55,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action")),
         sa.UniqueConstraint("tenant", "key", name=op.f("uq_action_tenant_key")),
     )
+    op.create_index("ix_action_state_group_key", "action", ["state", "group_key"], unique=False)
     op.create_index("ix_action_state_lease_until", "action", ["state", "lease_until"], unique=False)
     op.create_index("ix_action_state_not_before", "action", ["state", "not_before"], unique=False)
     op.create_table(
