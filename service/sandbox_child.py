@@ -103,7 +103,7 @@ def describe_safetensors_model(blobs: FolderBlobs, digest: Digest) -> Plain:
 def describe_onnx_model(blobs: FolderBlobs, digest: Digest) -> Plain:
     """Check a model artifact of a graph with its weights."""
     from auditor.model.limits import DEFAULT_LIMITS  # noqa: PLC0415
-    from auditor.model.onnx_graph import check_structure, parse_model  # noqa: PLC0415
+    from auditor.model.onnx_structure import check_structure, parse_model  # noqa: PLC0415
 
     model = parse_model(
         blobs.read(digest), largest=DEFAULT_LIMITS.model_bytes, limits=DEFAULT_LIMITS

@@ -4,7 +4,7 @@ import numpy as np
 
 from auditor.errors import ResourceError
 from auditor.model.limits import DEFAULT_LIMITS, ImportLimits
-from auditor.model.onnx_graph import check_structure, parse_model
+from auditor.model.onnx_structure import check_structure, parse_model
 from auditor.model.onnx_tensors import tensor_array, tensor_bytes
 
 
