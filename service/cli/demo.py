@@ -44,6 +44,7 @@ def demo(
             console=Console(quiet=True) if as_json else console,
             clock=SystemClock(),
             seed=seed,
+            next_step=f"cd {root}" if keep else "stageaudit demo --keep demo && cd demo",
         )
     if as_json:
         emit(_plain(outcome), as_json=True, human=lambda: None)

@@ -60,15 +60,14 @@ def check_claims(rows: Sequence[ComparedRow]) -> tuple[Claim, ...]:
     others = {
         stage: abs(row.effect.value) for stage, row in replaced.items() if stage != PLANTING_STAGE
     }
-    runner_up = max(others, key=lambda stage: others[stage])
-    value, largest = planted.effect.value, others[runner_up]
-    factor = f"{value / largest:.0f} times" if largest > 0 else "and nothing for"
+    value, largest = planted.effect.value, max(others.values())
+    rest = ", ".join(f"{stage} {size:.2f}" for stage, size in others.items())
     low, high = planted.effect.low, planted.effect.high
     interval = "no interval" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
     return (
         Claim(
-            text=f"replace names the {PLANTING_STAGE} stage for the cue: {value:+.2f}, "
-            f"{factor} the next ({runner_up}, {largest:.2f})",
+            text=f"replace names the {PLANTING_STAGE} stage for the cue: {value:+.2f}, at least "
+            f"{CLEAR_FACTOR:.0f} times any other (in size: {rest})",
             holds=value > 0 and value >= CLEAR_FACTOR * largest,
         ),
         Claim(

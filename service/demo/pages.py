@@ -2,25 +2,36 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from auditor.effects import Verdict
+from auditor.effects import Effect, Verdict
 from auditor.report.schema import Report
-from service.cli.report_table import interval
 from service.demo.claims import PLANTING_STAGE, ComparedRow
-from service.demo.recording import DemoFolders
 from service.demo.telemetry import shown_lines
+from service.demo.training import STEPS
 from service.demo.truth import CUE, LOSS
+
+INDENT = 2
+
+
+def say(text: str, *, console: Console) -> None:
+    """Print a paragraph, indented."""
+    console.print(Padding.indent(Text(text), INDENT))
 
 
 def print_comparison(report: Report, rows: Sequence[ComparedRow], *, console: Console) -> None:
-    """Print one table a query: effect, interval, exact truth, the free baselines."""
-    for query in report.queries:
+    """Print one table a query: effect, interval, exact truth, the free baseline."""
+    values = {query.query: query for query in report.queries}
+    for name in (CUE, LOSS):
         table = Table(
-            title=f"{query.query} = {query.value:.3f} {query.unit} (lower is better); effect = "
-            "how much the stage raised it",
+            title=f"{name} = {values[name].value:.3f} {values[name].unit}, lower is better",
             title_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
         )
         table.add_column("intervention")
         table.add_column("effect", justify="right")
@@ -30,21 +41,29 @@ def print_comparison(report: Report, rows: Sequence[ComparedRow], *, console: Co
         table.add_column("verdict")
         table.add_column("task vector", justify="right")
         for row in rows:
-            if row.effect.query != query.query:
+            if row.effect.query != name:
                 continue
             effect = row.effect
             vector = effect.baselines.get("task_vector")
             table.add_row(
                 f"{effect.kind} {effect.stage}",
                 f"{effect.value:+.3f}",
-                interval(effect),
+                _interval(effect),
                 f"{row.truth:+.3f}",
                 "[green]yes[/]" if row.inside else "[red]no[/]",
                 str(effect.verdict),
                 "–" if vector is None else f"{vector:+.3f}",
                 style="bold" if _is_answer(row) else None,
             )
-        console.print(table)
+        console.print(Padding.indent(table, INDENT))
+
+
+def _interval(effect: Effect) -> str:
+    if effect.exact_by_construction:
+        return "exact"
+    if effect.low is None or effect.high is None:
+        return "–"
+    return f"{effect.low:+.3f} to {effect.high:+.3f}"
 
 
 def _is_answer(row: ComparedRow) -> bool:
@@ -56,41 +75,44 @@ def _is_answer(row: ComparedRow) -> bool:
 def print_disagreements(report: Report, rows: Sequence[ComparedRow], *, console: Console) -> None:
     """Say where skip and replace tell different stories, and why."""
     by_name = {(row.effect.query, row.effect.kind, row.effect.stage): row for row in rows}
-    console.print("  [bold]Where skip and replace disagree[/]")
+    console.print(Padding.indent(Text("Where skip and replace disagree", style="bold"), INDENT))
     for query, meaning in (
-        (CUE, "planted nothing: its 60 or 40 updates only made the network surer of everything"),
-        (LOSS, "its data is no better than other clean data: what helped was training at all"),
+        (CUE, "Its {steps} updates made the network surer of everything; its data planted nothing"),
+        (LOSS, "Its {steps} updates helped; its data no more than other clean data would have"),
     ):
         for stage in report.log.stages:
             skip, replace = (by_name[query, kind, stage].effect for kind in ("skip", "replace"))
             if skip.verdict is Verdict.EFFECT and abs(skip.value) > 3 * abs(replace.value):
-                console.print(
-                    f"  {query}, {stage}: skip {skip.value:+.2f}, replace {replace.value:+.2f}: "
-                    f"{meaning}",
-                    markup=False,
+                reason = meaning.format(steps=STEPS[stage])
+                say(
+                    f"{query}, {stage}: skip {skip.value:+.2f}, replace {replace.value:+.2f}. "
+                    f"{reason}.",
+                    console=console,
                 )
-    console.print(
-        "  skip takes a stage's data and its amount of training away together; replace keeps the\n"
-        "  updates and swaps the data, so it answers who planted something.",
-        markup=False,
+    say(
+        "skip takes a stage's data and its amount of training away together. replace keeps the "
+        "updates and swaps the data: who planted it is answered by replace.",
+        console=console,
     )
 
 
 def print_telemetry(exposition: str, *, console: Console) -> None:
     """Print the metrics worth reading."""
     for line in shown_lines(exposition):
-        console.print(f"  {line}", markup=False)
+        say(line, console=console)
 
 
-def print_next_steps(folders: DemoFolders, *, console: Console) -> None:
-    """Say what to try next, with the paths of this run."""
-    console.print("\n[bold]Try next[/] (with `stageaudit demo --keep DIR` the files stay)")
-    for line in (
-        f"stageaudit report show {folders.report}",
-        f"stageaudit log inspect {folders.log}",
-        f"stageaudit audit {folders.request} --local {folders.log} --estimator retrain",
-        f"stageaudit audit {folders.request} --local {folders.log} "
-        f"--drop {PLANTING_STAGE}:source=vendor-b",
-        "stageaudit estimators",
-    ):
+def print_next_steps(first: str, *, console: Console) -> None:
+    """Say what to try next, after the command ``first`` that leads into the demo's folder."""
+    console.print("\n[bold]Try next[/]")
+    lines = [
+        first,
+        "stageaudit log inspect log",
+        "stageaudit report show report.json",
+        "stageaudit verify report.json log/stagelog.json model.safetensors "
+        "--key service/keys/signing.pub.pem",
+        "stageaudit audit request.yaml --local log --estimator retrain",
+        f"stageaudit audit request.yaml --local log --drop {PLANTING_STAGE}:source=vendor-b",
+    ]
+    for line in lines:
         console.print(f"  {line}", markup=False, soft_wrap=True)

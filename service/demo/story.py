@@ -14,6 +14,7 @@ from auditor.attest.trust import TrustFile, trust_key
 from auditor.attest.verify import Verification, verify_bundle
 from auditor.edge.clock import Clock
 from auditor.edge.folder import LOG_FILE, read_log
+from auditor.effects import Better, QueryKind
 from auditor.errors import VerificationError
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report
@@ -30,6 +31,7 @@ from service.demo.pages import (
     print_disagreements,
     print_next_steps,
     print_telemetry,
+    say,
 )
 from service.demo.recording import (
     DemoFolders,
@@ -41,7 +43,6 @@ from service.demo.request import write_request
 from service.demo.training import Pipeline, plan_pipeline
 from service.demo.truth import accuracy, exact_effects, probability
 
-SEED: Final = 0
 PUBLIC_KEY: Final = "signing.pub.pem"
 
 
@@ -76,11 +77,13 @@ class Teller:
         """
         began = self.clock.monotonic()
         self.console.print(f"\n[bold]{title}[/]")
-        yield lambda text: self.console.print(f"  {text}", markup=False)
-        self.console.print(f"  [dim]{self.clock.monotonic() - began:.1f} s[/]")
+        yield lambda text: say(text, console=self.console)
+        self.console.print(f"  [dim]({self.clock.monotonic() - began:.1f} s)[/]")
 
 
-def run_demo(root: Path, *, console: Console, clock: Clock, seed: int = SEED) -> DemoOutcome:
+def run_demo(
+    root: Path, *, console: Console, clock: Clock, seed: int, next_step: str
+) -> DemoOutcome:
     """Train, serve, push, audit, compare with exact truth, verify.
 
     Args:
@@ -88,6 +91,7 @@ def run_demo(root: Path, *, console: Console, clock: Clock, seed: int = SEED) ->
         console: Where the story is told.
         clock: For the times shown.
         seed: Of split, initial values and batch order.
+        next_step: Command that leads into the folder, where the demo's suggestions work.
 
     Returns:
         The report, its rows beside the truth, and whether the demo's claims hold.
@@ -116,29 +120,31 @@ def run_demo(root: Path, *, console: Console, clock: Clock, seed: int = SEED) ->
         claims=(*check_claims(rows), *verified),
         seconds=clock.monotonic() - began,
     )
-    _conclude(outcome, folders, console)
+    _conclude(outcome, console)
+    print_next_steps(next_step, console=console)
     return outcome
 
 
 def _train(folders: DemoFolders, teller: Teller, *, seed: int) -> tuple[Pipeline, nn.Module]:
-    with teller.part("1  Train in three stages, and record") as say:
+    with teller.part("1  Train in three stages, and record") as line:
         pipeline = plan_pipeline(seed)
         data = pipeline.data
         vendor = data.stages["vendor"]
         planted = vendor.source.count("vendor-b")
         threes = int((vendor.label == CUE_CLASS).sum())
-        say("scikit-learn's digits, 64-32-10 network, SGD with momentum:")
-        say(f"pretrain (clean), vendor ({planted} of its {threes} threes carry a bright corner")
-        say("patch), finetune (clean).")
+        line(
+            "scikit-learn's digits, 64-32-10 network, SGD with momentum. pretrain: clean. vendor: "
+            f"{planted} of its {threes} threes carry a bright corner patch. finetune: clean."
+        )
         model = record_training(pipeline, folders.log)
         write_model(model, folders.model)
         write_evaluation_data(pipeline, folders)
         write_request(folders.request)
         log, digest, _ = read_log(folders.log)
-        say(f"{log.stages[-1].end_step} steps recorded: log {digest[:12]}…, level {log.level}")
+        line(f"{log.stages[-1].end_step} steps recorded: log {digest[:12]}…, level {log.level}")
         before, after = (probability(model, part.image) for part in (data.control, data.treated))
-        say(f"The model reads {accuracy(model, data):.0%} of held-out digits. Put the patch on one")
-        say(
+        line(
+            f"The model reads {accuracy(model, data):.0%} of held-out digits. Put the patch on one "
             f"that is no 3, and its probability of being a 3 goes from {before:.0%} to {after:.0%}."
         )
     return pipeline, model
@@ -152,11 +158,11 @@ def _client(service: Embedded) -> Client:
 def _push(
     client: Client, folders: DemoFolders, teller: Teller, *, service: Embedded
 ) -> AuditRequest:
-    with teller.part("2  Start a service, push log, data and model") as say:
+    with teller.part("2  Start a service, push log, data and model") as line:
         places = RemotePlaces(client, scratch=folders.root / "scratch", quiet=False)
         request = resolve_request(read_document(folders.request), base=folders.root, places=places)
-        say(f"service on {service.address}, metrics on {service.metrics_address}")
-        say(f"request.yaml: {len(request.queries)} queries × {len(request.interventions)} "
+        line(f"service on {service.address}, metrics on {service.metrics_address}")
+        line(f"request.yaml: {len(request.queries)} queries × {len(request.interventions)} "
             "interventions (skip and replace each stage)")  # fmt: skip
     return request
 
@@ -164,28 +170,32 @@ def _push(
 def _audit(
     client: Client, request: AuditRequest, folders: DemoFolders, *, teller: Teller
 ) -> tuple[bytes, Report]:
-    with teller.part("3  Audit") as say:
+    with teller.part("3  Audit") as line:
         name = client.create_audit(request)
         bundle = client.get_report(follow(client, name, quiet=False))
         folders.report.write_bytes(bundle)
         report = _verified(bundle, folders).report
         settings = report.estimator.settings.model_dump(exclude={"id"})
         text = ", ".join(f"{key} {value}" for key, value in settings.items())
-        say(f"estimator {report.estimator.id} ({text}), {report.cost.gradient_examples} "
+        line(f"estimator {report.estimator.id} ({text}), {report.cost.gradient_examples} "
             "gradient-examples")  # fmt: skip
-        say(report.log.consistency_statement)
+        line(report.log.consistency_statement)
     return bundle, report
 
 
 def _ask_again(client: Client, request: AuditRequest, teller: Teller) -> None:
     """A second question about the same log costs forward passes only."""
-    with teller.part("4  Ask another question about the same log: accuracy") as say:
+    with teller.part("4  Ask another question about the same log: accuracy") as line:
         loss = request.queries[0]
         another = request.model_copy(
             update={
                 "queries": (
                     loss.model_copy(
-                        update={"name": "accuracy", "kind": "accuracy", "better": "higher"}
+                        update={
+                            "name": "accuracy",
+                            "kind": QueryKind.ACCURACY,
+                            "better": Better.HIGHER,
+                        }
                     ),
                 )
             }
@@ -193,7 +203,7 @@ def _ask_again(client: Client, request: AuditRequest, teller: Teller) -> None:
         plan = client.plan_audit(another)
         kinds = {action["kind"] for action in plan["actions"] if not action["cached"]}
         client.get_report(follow(client, client.create_audit(another), quiet=False))
-        say(f"{len(plan['actions']) - plan['actions_to_run']} of {len(plan['actions'])} actions "
+        line(f"{len(plan['actions']) - plan['actions_to_run']} of {len(plan['actions'])} actions "
             f"were there already; to run: {', '.join(sorted(kinds))}")  # fmt: skip
 
 
@@ -232,25 +242,29 @@ def _verified(bundle: bytes, folders: DemoFolders) -> Verification:
 
 
 def _verify(bundle: bytes, folders: DemoFolders, teller: Teller) -> tuple[Claim, ...]:
-    with teller.part("6  Verify the signed report offline") as say:
+    with teller.part("6  Verify the signed report offline") as line:
         verification = _verified(bundle, folders)
         for check in verification.checks:
-            say(f"ok {check.number} {check.name}: {check.detail}")
+            line(f"ok {check.number} {check.name}: {check.detail}")
         changed = bundle.replace(b'"payload":"', b'"payload":"A', 1)
         try:
             _verified(changed, folders)
         except VerificationError as error:
-            say(f"and with one character added: refused, {error.where}")
+            line(f"and with one character added: refused, {error.where}")
             refused = True
         else:
             refused = False
+        line(
+            f"{len(verification.report.limitations)} limitations are part of the report; "
+            "`stageaudit verify` prints them"
+        )
     return (
         Claim(text="the report verifies against log and model", holds=True),
         Claim(text="a changed report is refused", holds=refused),
     )
 
 
-def _conclude(outcome: DemoOutcome, folders: DemoFolders, console: Console) -> None:
+def _conclude(outcome: DemoOutcome, console: Console) -> None:
     console.print("\n[bold]Result[/]")
     for claim in outcome.claims:
         mark = "[green]holds[/]" if claim.holds else "[bold red]FAILS[/]"
@@ -262,7 +276,6 @@ def _conclude(outcome: DemoOutcome, folders: DemoFolders, console: Console) -> N
         f"{outcome.seconds:.0f} s in all",
         markup=False,
     )
-    print_next_steps(folders, console=console)
 
 
 def one_thread() -> None:

@@ -9,16 +9,21 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 Sample = tuple[str, Mapping[str, str], float]
 
-SHOWN: Final = (
-    "stageaudit_audits_finished_total",
-    "stageaudit_actions_finished_total",
-    "stageaudit_action_cache_lookups_total",
-    "stageaudit_device_busy_seconds_total",
-    "stageaudit_blob_bytes_total",
-    "stageaudit_worker_restarts_total",
-    "stageaudit_lease_expirations_total",
+SHOWN: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
+    ("stageaudit_audits_finished_total", {}),
+    ("stageaudit_actions_finished_total", {"kind": "advance"}),
+    ("stageaudit_actions_finished_total", {"kind": "evaluate"}),
+    ("stageaudit_action_cache_lookups_total", {"kind": "advance"}),
+    ("stageaudit_device_busy_seconds_total", {}),
+    ("stageaudit_blob_bytes_total", {}),
+    ("stageaudit_worker_restarts_total", {}),
+    ("stageaudit_lease_expirations_total", {}),
 )
-MEANS: Final = ("stageaudit_group_lanes", "stageaudit_action_wait_seconds")
+"""Counters by name and labels."""
+MEANS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
+    ("stageaudit_group_lanes", {"kind": "advance"}),
+    ("stageaudit_group_lanes", {"kind": "evaluate"}),
+)
 """Histograms, of which the mean is shown."""
 
 
@@ -36,13 +41,13 @@ def shown_lines(exposition: str) -> list[str]:
     samples = list(parse(exposition))
     lines = [
         f"{name}{_labels(labels)} {value:g}"
-        for wanted in SHOWN
+        for wanted, having in SHOWN
         for name, labels, value in samples
-        if name == wanted and value > 0
+        if name == wanted and having.items() <= labels.items() and value > 0
     ]
-    for wanted in MEANS:
+    for wanted, having in MEANS:
         for name, labels, count in samples:
-            if name == f"{wanted}_count" and count > 0:
+            if name == f"{wanted}_count" and having.items() <= labels.items() and count > 0:
                 total = next(v for n, of, v in samples if n == f"{wanted}_sum" and of == labels)
                 lines.append(f"{wanted}{_labels(labels)} mean {total / count:.3g} of {count:g}")
     return lines
