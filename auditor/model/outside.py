@@ -7,12 +7,32 @@ import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import _disable_current_modes
 
+from auditor.errors import DomainError
+
 below_autograd = torch._C._AutoDispatchBelowAutograd
 """A context in which no operation is recorded, nor asks whether it should be.
 
 Cheaper per operation than ``torch.no_grad``, which for small models is a tenth of a step; unlike
 ``torch.inference_mode`` its tensors are ordinary ones that can be differentiated later.
 """
+
+
+@contextlib.contextmanager
+def indices_are_data() -> Iterator[None]:
+    """Run the body; an index outside a table of the model (a token beyond the vocabulary) is ours.
+
+    Raises:
+        DomainError: If a table has no such row. Checked by torch on the CPU; a device may abort.
+    """
+    try:
+        yield
+    except IndexError as error:
+        raise DomainError(
+            "forward pass",
+            expected="indices within the tables of the model",
+            found=str(error),
+            remedy="Check the columns that feed the graph's integer inputs.",
+        ) from error
 
 
 @contextlib.contextmanager

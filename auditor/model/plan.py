@@ -8,6 +8,7 @@ from torch import Tensor
 
 from auditor.checks import require_shape
 from auditor.errors import InputError
+from auditor.model.outside import indices_are_data
 
 
 class Outputs(NamedTuple):
@@ -73,6 +74,7 @@ class Plan:
         Raises:
             InputError: If a parameter, a buffer or an input is missing.
             ShapeError: If an input has another shape than the plan.
+            DomainError: If an index lies outside a table of the model.
         """
         slots = list(self.slots)
         if len(inputs) != len(self.inputs):
@@ -88,6 +90,15 @@ class Plan:
                 if name not in named:
                     raise _missing(f"{where}[{name}]", "a tensor", "none")
                 slots[slot] = named[name]
+        with indices_are_data():
+            self._run(slots)
+        after = dict(buffers)
+        after.update({name: slots[slot] for name, slot in self.updated.items()})
+        after.update({name: after[name] + 1 for name in self.counters if name in after})
+        return Outputs(tuple(slots[slot] for slot in self.outputs), after)
+
+    def _run(self, slots: list[Any]) -> None:
+        """Fill the slots of all results; what is not read again is let go."""
         for step in self.steps:
             result = step.function(*[slots[i] for i in step.arguments])
             if len(step.results) == 1:
@@ -97,10 +108,6 @@ class Plan:
                     slots[slot] = value
             for slot in step.last_read:
                 slots[slot] = None
-        after = dict(buffers)
-        after.update({name: slots[slot] for name, slot in self.updated.items()})
-        after.update({name: after[name] + 1 for name in self.counters if name in after})
-        return Outputs(tuple(slots[slot] for slot in self.outputs), after)
 
 
 def _missing(where: str, expected: str, found: object) -> InputError:

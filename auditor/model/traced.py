@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from auditor.errors import InternalError
-from auditor.model.outside import below_autograd
+from auditor.model.outside import below_autograd, indices_are_data
 
 DEFAULT_CAPACITY = 16
 """How many traces a :class:`Traced` keeps, one per set of argument shapes."""
@@ -59,7 +59,7 @@ def trace(
                 found=given,
                 remedy="Trace the function again for these arguments.",
             )
-        with below_autograd():
+        with below_autograd(), indices_are_data():
             flat_result = run(*flat_arguments)
         return cast("Result", pytree.tree_unflatten(flat_result, result_structure))
 

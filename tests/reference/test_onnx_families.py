@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from auditor.errors import DomainError
 from auditor.model.layout import ParameterLayout
 from auditor.model.objective import GraphObjective, Minibatch
 from auditor.model.onnx_model import OnnxModel
@@ -22,6 +23,7 @@ from auditor.model.traced import trace
 from auditor.stagelog.log import Bindings, Loss
 from tests.support.models import (
     FAMILIES,
+    VOCABULARY,
     build_module,
     import_module,
     named_buffers,
@@ -203,6 +205,18 @@ def test_traced_objective_equals_backward(imported: Imported) -> None:
         layout.unflatten(gradient), {name: p.grad for name, p in module.named_parameters()}
     )
     torch.testing.assert_close(buffers, imported.buffers)
+
+
+def test_token_beyond_the_vocabulary_is_refused() -> None:
+    imported = load("transformer")
+    tokens = imported.inputs.clone()
+    tokens[0, 0] = VOCABULARY
+    traced = trace(imported.ours, (imported.params, imported.inputs))
+
+    with pytest.raises(DomainError, match="within the tables of the model"):
+        imported.ours(imported.params, tokens)
+    with pytest.raises(DomainError, match="within the tables of the model"):
+        traced(imported.params, tokens)
 
 
 def test_batch_statistics_update_running_ones_as_torch_does() -> None:
