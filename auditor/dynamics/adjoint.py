@@ -125,6 +125,7 @@ class _StageSweep:
             kind = StepKind(form=block.form, uniform=False, gated=False, lanes=None, shared=True)
             function = self._factual.traced(
                 step_function(self._run, self._index, kind=kind, like=state),
+                block,
                 key=("step", kind, self._structure(state)),
                 arguments=(*tensors, *arguments[0]),
             )
@@ -146,6 +147,7 @@ class _StageSweep:
         arguments = self._factual.arguments(block)
         function = self._factual.traced(
             self._pull_step(block, like=like),
+            block,
             key=("adjoint", block.form, self._curvature, self._structure(like)),
             arguments=(*states[0], *vector, *arguments[0]),
         )

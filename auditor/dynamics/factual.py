@@ -1,5 +1,6 @@
 """The recorded steps of a stage, block by block, for what goes along the factual trajectory."""
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, final
@@ -47,7 +48,9 @@ class FactualStage:
     def __init__(self, run: Run, stage_index: int) -> None:
         self._run, self._index = run, stage_index
         self._batches = StageBatches(run, stage_index, lanes=[Lane()])
-        self._repeats: dict[object, int] = {}
+        forms = run.hyperparameters(stage_index).forms
+        self._kinds = list(zip(forms, self._batches.sizes.tolist(), strict=True))
+        self._repeats = Counter(self._kinds)
 
     def start(self) -> TrainingState:
         """Return the recorded state before the stage, after R_t."""
@@ -55,9 +58,8 @@ class FactualStage:
 
     def blocks(self, steps: range) -> list[FactualBlock]:
         """Return some steps in blocks, in order, at most ``BLOCK_STEPS`` long each."""
-        forms, sizes = self._run.hyperparameters(self._index).forms, self._batches.sizes
         blocks = []
-        for (form, _), members in groupby(steps, key=lambda k: (forms[k], int(sizes[k]))):
+        for (form, _), members in groupby(steps, key=lambda step: self._kinds[step]):
             own = list(members)
             length = self._batches.block_steps(own[0], lanes=1)
             blocks += [
@@ -73,16 +75,22 @@ class FactualStage:
         return step_arguments(rows, self._batches.block(first, end, lanes=(0,)))
 
     def traced(
-        self, function: TensorFunction, *, key: tuple[object, ...], arguments: tuple[Tensor, ...]
+        self,
+        function: TensorFunction,
+        block: FactualBlock,
+        *,
+        key: tuple[object, ...],
+        arguments: tuple[Tensor, ...],
     ) -> TensorFunction:
-        """Return a function of one step, traced where the stage has enough steps to be worth it.
+        """Return a function of one step, traced where the stage has enough steps of its kind.
 
         Args:
             function: What is computed of one step.
+            block: Where it is wanted.
             key: Tells functions of this stage apart.
             arguments: Example arguments.
         """
-        run, steps = self._run, self._run.log.stages[self._index].steps
+        run, steps = self._run, self._repeats[self._kinds[block.steps.start]]
         own = (*key, id(run.objective(self._index)), run.spans(self._index))
         return traced_when_worth(run, lambda: function, key=own, arguments=arguments, steps=steps)
 

@@ -7,7 +7,7 @@ BLOCK_STEPS = 32
 """Steps between two reports of progress and two checks that the numbers are finite."""
 
 OnBlock = Callable[[int, int], None]
-"""Called with (steps done, steps in all); may raise to stop."""
+"""Called with (steps done, steps in all), counted over all lanes; may raise to stop."""
 
 
 @final

@@ -20,8 +20,8 @@ from auditor.errors import NumericalError
 from auditor.model.objective import Minibatch
 from auditor.model.traced import trace
 
-WORTH_TRACING = 24
-"""Steps of one kind from which tracing pays: it costs about a hundred untraced steps."""
+WORTH_TRACING = 64
+"""Steps of one kind from which tracing pays: it costs as much as 60 to 150 untraced steps."""
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 """(*state tensors, row, target, weights, denominator, *inputs[, alpha]) -> state tensors."""

@@ -98,6 +98,7 @@ def _push(
     of_steps = factual.arguments(block)
     function = factual.traced(
         _tangent_step(run, stage_index, block=block, like=state, curvature=curvature),
+        block,
         key=("tangent", block.form, curvature),
         arguments=(*carried, *of_steps[0], flags[0]),
     )

@@ -25,6 +25,13 @@ from auditor.dynamics.stepping import (
 )
 from auditor.errors import InternalError
 
+CPU_LANE_WORK = 10**6
+"""Parameters times examples of a step from which a CPU is full with one lane.
+
+Beyond it lanes run one after the other there: a ``vmap`` gains nothing, and grouped convolutions
+lose a factor of two. A rule, not a measurement, so that the same lanes always give the same bits.
+"""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +113,7 @@ def replay(
     result = list(states)
     examples = 0
     fractions = sorted({lane.fraction for lane in lanes})
-    progress = Progress(total=len(steps) * len(fractions), on_block=on_block)
+    progress = Progress(total=len(steps) * len(lanes), on_block=on_block)
     for fraction in fractions:
         members = [i for i, lane in enumerate(lanes) if lane.fraction == fraction]
         batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
@@ -165,16 +172,33 @@ class _Group:
 
     def execute(self, span: _Span, *, progress: Progress) -> int:
         """Advance the lanes that move and return the gradient-examples that it took."""
+        steps, size = len(span.steps), int(self._batches.sizes[span.steps.start])
+        progress.add(steps * (len(self.states) - len(span.moving)))
+        for part in self._together(span, size=size):
+            moving = [self.states[lane] for lane in part.moving]
+            state = moving[0] if len(moving) == 1 else stack(moving)
+            state = self._steps(state, part, progress=progress)
+            after = [state] if len(moving) == 1 else unstack(state)
+            for lane, own in zip(part.moving, after, strict=True):
+                self.states[lane] = own
+        return size * steps * len(span.moving)
+
+    def _together(self, span: _Span, *, size: int) -> list[_Span]:
+        """Return the moving lanes in the groups that share a vmap: all of them, or each alone."""
         if not span.moving:
-            progress.add(len(span.steps))
-            return 0
-        moving = [self.states[lane] for lane in span.moving]
-        state = moving[0] if len(moving) == 1 else stack(moving)
-        state = self._steps(state, span, progress=progress)
-        after = [state] if len(moving) == 1 else unstack(state)
-        for lane, own in zip(span.moving, after, strict=True):
-            self.states[lane] = own
-        return int(self._batches.sizes[span.steps.start]) * len(span.steps) * len(moving)
+            return []
+        theta = self.states[0].theta
+        if theta.device.type != "cpu" or theta.shape[-1] * size < CPU_LANE_WORK:
+            return [span]
+        alpha = self._batches.alpha
+        return [
+            _Span(
+                steps=span.steps,
+                moving=(lane,),
+                gated=bool((alpha[lane, span.steps.start : span.steps.stop] != 1).any()),
+            )
+            for lane in span.moving
+        ]
 
     def _steps(self, state: TrainingState, span: _Span, *, progress: Progress) -> TrainingState:
         rows = self._run.hyperparameters(self._stage_index).rows
@@ -192,7 +216,7 @@ class _Group:
             for of_step in arguments:
                 tensors = function(*tensors, *of_step)
             require_finite_state(tensors, run=self._run, stage_index=self._stage_index, block=block)
-            progress.add(len(block))
+            progress.add(len(block) * len(span.moving))
         return state.replaced(tensors)
 
     def _blocks(self, span: _Span) -> list[range]:

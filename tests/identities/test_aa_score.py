@@ -115,17 +115,17 @@ def test_frozen_curvature_is_exact_where_the_loss_is_linear() -> None:
 
 
 def test_traced_steps_agree_with_untraced_ones() -> None:
-    long = replace(CASES["adamw kept"][0], steps=30)
+    long = replace(CASES["adamw kept"][0], steps=70)
     run = make_run((long, replace(long, transition="keep")))
     query = cotangent(run)
     skip = Intervention(kind="skip", stage="stage0")
 
     embedding = stage_embedding(run, skip, curvature="exact", on_block=quiet)
-    adjoint = sweep(run, query, curvature="exact", on_block=quiet)[:30].sum()
+    adjoint = sweep(run, query, curvature="exact", on_block=quiet)[:70].sum()
 
     tangent = product(query, embedding.theta, dict(embedding.buffers))
     torch.testing.assert_close(tangent, adjoint, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(tangent, difference(run, 0, 30), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(tangent, difference(run, 0, 70), rtol=1e-5, atol=1e-9)
 
 
 def test_coordinates_without_gradient_stay_finite_under_adam() -> None:

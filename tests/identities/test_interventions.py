@@ -68,8 +68,8 @@ def test_grouped_lanes_equal_single_lanes(case: str) -> None:
 
 
 def test_traced_grouped_lanes_equal_untraced_single_lanes() -> None:
-    run = make_run((MOMENTUM, replace(MOMENTUM, steps=40, batch=6)))
-    untraced = make_run((MOMENTUM, replace(MOMENTUM, steps=40, batch=6)))
+    run = make_run((MOMENTUM, replace(MOMENTUM, steps=70, batch=6)))
+    untraced = make_run((MOMENTUM, replace(MOMENTUM, steps=70, batch=6)))
 
     grouped = advance(run, 1, [run.boundary(1)] * len(LANES), lanes=LANES, on_block=quiet)
 
