@@ -111,7 +111,7 @@ def describe_column(name: str, values: ColumnValues) -> tuple[Tensor, Column]:
         array = np.asarray(values)
         if array.dtype.kind in "UO":
             categories, array = _codes(name, array)
-        if array.dtype.kind not in "fiub":
+        if array.dtype.name not in DTYPE_NAMES.values():
             raise _unrecordable(name, str(array.dtype))
         tensor = torch.from_numpy(np.ascontiguousarray(array))
     if tensor.dtype not in DTYPE_NAMES:

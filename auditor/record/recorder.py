@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, final
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
@@ -25,6 +26,7 @@ from auditor.record.snapshot import Snapshot, copy_state, describe_state, parame
 from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
 from auditor.record.transition import StateChange, state_change
 from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
+from auditor.stagelog.strict_json import refusal
 
 
 @final
@@ -64,9 +66,8 @@ class Recorder:
         self._open: str | None = None
         self._last: Snapshot | None = None
         created = (clock or SystemClock()).now()
-        self._parts = LogParts(
-            blobs=self._sink.blobs,
-            run=Run(
+        with _declared("run"):
+            run = Run(
                 name=run_name,
                 created=created.isoformat(timespec="seconds"),
                 recorder=f"stageaudit {_own_version()}",
@@ -74,8 +75,8 @@ class Recorder:
                 source_revision=source_revision,
                 hardware=_hardware(model),
                 labels=dict(labels or {}),
-            ),
-        )
+            )
+        self._parts = LogParts(blobs=self._sink.blobs, run=run)
 
     @property
     def log(self) -> StageLog:
@@ -160,19 +161,20 @@ class Recorder:
             UnsupportedError: If the stage uses what a log cannot hold or an audit not treat.
         """
         self._require_ready(name)
-        settings = StageSettings(
-            name=name,
-            kind=StageKind(kind),
-            bindings=Bindings(inputs=dict(inputs), target=target, weight=weight, output=output),
-            loss=Loss(kind=loss) if isinstance(loss, str) else loss,
-            accumulation=accumulation,
-            clipping=clipping,
-            augmentation=augmentation,
-            precision=precision,
-            cadence_steps=cadence_steps,
-            self_check=self_check,
-            generated_by=generated_by,
-        )
+        with _declared(f"stage {name!r}"):
+            settings = StageSettings(
+                name=name,
+                kind=StageKind(kind),
+                bindings=Bindings(inputs=dict(inputs), target=target, weight=weight, output=output),
+                loss=Loss(kind=loss) if isinstance(loss, str) else loss,
+                accumulation=accumulation,
+                clipping=clipping,
+                augmentation=augmentation,
+                precision=precision,
+                cadence_steps=cadence_steps,
+                self_check=self_check,
+                generated_by=generated_by,
+            )
         stage: StageRecorder | None = None
         self._open = name
         try:
@@ -206,7 +208,8 @@ class Recorder:
 
     def _finish(self, stage: StageRecorder, *, change: StateChange) -> None:
         end = stage.snapshot()
-        log = self._parts.with_stage(stage, change=change, end=end)
+        with _declared(f"stage {stage.settings.name!r}"):
+            log = self._parts.with_stage(stage, change=change, end=end)
         if stage.settings.self_check == "replay":
             require_reproducible(log, self._sink.blobs, facts=stage.facts)
         self._parts.accept(log)
@@ -232,6 +235,13 @@ class Recorder:
                 found=f"stage {self._failed!r}, which was not",
                 remedy="Start a new log, from the last recorded boundary if you can.",
             )
+        if name in (stage.name for stage in self._parts.stages):
+            raise StageLogError(
+                f"stage {name!r}",
+                expected="a name that no other stage has",
+                found="a second stage",
+                remedy="Give each stage a name of its own.",
+            )
         if self._open is not None:
             raise StageLogError(
                 f"stage {name!r}",
@@ -239,6 +249,22 @@ class Recorder:
                 found=f"stage {self._open!r} still open",
                 remedy="Leave its `with` block first.",
             )
+
+
+@contextmanager
+def _declared(where: str) -> Iterator[None]:
+    """Translate what records refuse: the caller declared something that a log cannot hold."""
+    try:
+        yield
+    except ValidationError as error:
+        raise refusal(error, where=where) from error
+    except ValueError as error:
+        raise StageLogError(
+            where,
+            expected="what docs/reference/stagelog.md lists",
+            found=str(error),
+            remedy="Correct the declaration.",
+        ) from error
 
 
 def _own_version() -> str:

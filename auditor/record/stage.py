@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
@@ -17,29 +18,29 @@ from auditor.record.snapshot import Snapshot, copy_state, describe_state, parame
 from auditor.record.steps import StepTable
 from auditor.stagelog.batches import BatchRow
 from auditor.stagelog.log import Bindings, CheckpointRole, Clipping, Loss, StageKind
+from auditor.stagelog.record import Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
+from auditor.stagelog.unsupported import refuse_clipping, refuse_loss, refuse_optimizer
 
 SelfCheck = Literal["replay", "off"]
 Indices = Tensor | np.ndarray | Sequence[int]
 Weights = Tensor | np.ndarray | Sequence[float]
 
 
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageSettings:
+class StageSettings(Record):
     """What a stage is, as the caller of :meth:`Recorder.stage` declared it."""
 
-    name: str
+    name: Name
     kind: StageKind
     bindings: Bindings
     loss: Loss
-    accumulation: int
+    accumulation: Annotated[int, Field(ge=1)]
     clipping: Clipping | None
     augmentation: Literal["none", "not_recorded"]
     precision: str | None
-    cadence_steps: int | None
+    cadence_steps: Annotated[int, Field(ge=1)] | None
     self_check: SelfCheck
-    generated_by: str | None
+    generated_by: Name | None
 
 
 @final
@@ -67,6 +68,12 @@ class StageRecorder:
 
     def __post_init__(self) -> None:
         self.arithmetic = describe_optimizer(self.optimizer)
+        if self.settings.self_check == "replay":
+            # Now, not when the stage closes after hours of training.
+            where = f"stage {self.settings.name!r}"
+            refuse_optimizer(self.arithmetic, where=f"{where}: optimizer")
+            refuse_loss(self.settings.loss, where=f"{where}: loss")
+            refuse_clipping(self.settings.clipping, where=f"{where}: clipping")
         self.table = StepTable(
             stage=self.settings.name,
             first_step=self.first_step,

@@ -74,15 +74,25 @@ def parse_record(record: type[R], data: bytes | memoryview, *, where: str) -> R:
     try:
         return record.model_validate_json(bytes(data))
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        first = problems[0]
-        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise StageLogError(
-            field_path(first["loc"]) or where,
-            expected=_expected(first),
-            found="nothing" if first["type"] == "missing" else first["input"],
-            remedy=f"Correct the field as docs/reference describes it.{more}",
-        ) from error
+        raise refusal(error, where=where) from error
+
+
+def refusal(error: ValidationError, *, where: str) -> StageLogError:
+    """Return our error for the first problem of a record that was refused.
+
+    Args:
+        error: What pydantic raised.
+        where: What the record is, for a problem of the record as a whole.
+    """
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    return StageLogError(
+        field_path(first["loc"]) or where,
+        expected=_expected(first),
+        found="nothing" if first["type"] == "missing" else first["input"],
+        remedy=f"Correct the field as docs/reference describes it.{more}",
+    )
 
 
 def field_path(location: Sequence[str | int]) -> str:

@@ -1,7 +1,7 @@
 """What the schema can say but this version does not compute: refused by name, with a way out."""
 
 from auditor.errors import UnsupportedError
-from auditor.stagelog.log import Loss, Stage, StageLog
+from auditor.stagelog.log import Clipping, Loss, Optimizer, Stage, StageLog
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits", "mse")
@@ -19,8 +19,8 @@ def refuse_unsupported(log: StageLog) -> None:
     """
     for index, stage in enumerate(log.stages):
         where = f"stages[{index}]"
-        _refuse_optimizer(stage, where=where)
-        _refuse_loss(stage.loss, where=f"{where}.loss")
+        refuse_optimizer(stage.optimizer, where=f"{where}.optimizer")
+        refuse_loss(stage.loss, where=f"{where}.loss")
         _refuse_arithmetic(stage, where=where)
         _refuse_randomness(stage, where=f"{where}.stochastic")
         _refuse_mixed_precision(log, stage, where=where)
@@ -33,32 +33,41 @@ def refuse_unsupported(log: StageLog) -> None:
             )
 
 
-def _refuse_optimizer(stage: Stage, *, where: str) -> None:
-    optimizer = stage.optimizer
+def refuse_optimizer(optimizer: Optimizer, *, where: str) -> None:
+    """Refuse an optimizer whose arithmetic is not built.
+
+    Raises:
+        UnsupportedError: Naming the optimizer or its option.
+    """
     if optimizer.kind not in OPTIMIZERS:
         raise UnsupportedError(
-            f"{where}.optimizer.kind",
+            f"{where}.kind",
             expected=" or ".join(OPTIMIZERS),
             found=optimizer.kind,
             remedy="Train this stage with torch.optim.SGD, Adam or AdamW.",
         )
     if optimizer.amsgrad:
         raise UnsupportedError(
-            f"{where}.optimizer.amsgrad",
+            f"{where}.amsgrad",
             expected="false",
             found=True,
             remedy="Train with amsgrad=False: its running maximum has no derivative.",
         )
     if optimizer.maximize:
         raise UnsupportedError(
-            f"{where}.optimizer.maximize",
+            f"{where}.maximize",
             expected="false",
             found=True,
             remedy="Minimise the negated loss instead.",
         )
 
 
-def _refuse_loss(loss: Loss, *, where: str) -> None:
+def refuse_loss(loss: Loss, *, where: str) -> None:
+    """Refuse a loss that cannot be computed here.
+
+    Raises:
+        UnsupportedError: Naming the loss or its option.
+    """
     if loss.graph is not None:
         raise UnsupportedError(
             f"{where}.graph",
@@ -89,14 +98,23 @@ def _refuse_loss(loss: Loss, *, where: str) -> None:
         )
 
 
-def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
-    if stage.clipping is not None:
+def refuse_clipping(clipping: Clipping | None, *, where: str) -> None:
+    """Refuse gradient clipping.
+
+    Raises:
+        UnsupportedError: If there is any.
+    """
+    if clipping is not None:
         raise UnsupportedError(
-            f"{where}.clipping",
+            where,
             expected="no gradient clipping",
-            found=f"{stage.clipping.kind} {stage.clipping.limit}",
+            found=f"{clipping.kind} {clipping.limit}",
             remedy="Train without clipping, for instance with a lower learning rate or warm-up.",
         )
+
+
+def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
+    refuse_clipping(stage.clipping, where=f"{where}.clipping")
     if stage.precision not in PRECISIONS:
         raise UnsupportedError(
             f"{where}.precision",

@@ -459,7 +459,7 @@ def test_optimizer_that_is_not_treated_is_refused_by_name(make: Any, message: st
     session = Session(make_network())
 
     with pytest.raises(UnsupportedError, match=message):
-        session.train("only", make(session.model.parameters()))
+        session.stage("only", make(session.model.parameters())).__enter__()
 
 
 def test_closure_is_refused() -> None:
@@ -534,6 +534,14 @@ def test_optimizer_is_left_without_hooks() -> None:
     session.loss(torch.arange(8)).backward()
     optimizer.step()  # would be refused as a step without a batch
     assert session.stages[0].steps == STEPS
+
+
+def test_second_stage_of_a_name_is_refused_before_it_trains() -> None:
+    session = Session(make_network())
+    session.train("only", sgd(session.model.parameters()))
+
+    with pytest.raises(StageLogError, match="a second stage"):
+        session.stage("only", sgd(session.model.parameters())).__enter__()
 
 
 def test_stages_do_not_nest() -> None:

@@ -1,0 +1,53 @@
+"""Modes of modules that decide what a forward pass computes."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from auditor.record.facts import forward_facts
+
+
+@pytest.mark.parametrize(
+    ("norm", "training", "expected"),
+    [
+        (nn.Identity(), True, "none"),
+        (nn.LayerNorm(3), True, "none"),
+        (nn.BatchNorm1d(3), True, "batch"),
+        (nn.BatchNorm1d(3), False, "running"),
+        (nn.BatchNorm1d(3, track_running_stats=False), False, "batch"),
+    ],
+)
+def test_batch_norm_mode(
+    norm: nn.Module, training: bool, expected: Literal["none", "batch", "running"]
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), norm).train(training)
+
+    assert forward_facts(model).batch_norm == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "rates"),
+    [
+        (nn.Dropout(0.1), (0.1,)),
+        (nn.Dropout(0.0), ()),
+        (nn.AlphaDropout(0.2), (0.2,)),
+        (nn.MultiheadAttention(4, 2, dropout=0.3), (0.3,)),
+        (nn.LSTM(3, 3, num_layers=2, dropout=0.4), (0.4,)),
+    ],
+)
+def test_dropout_counts_while_it_is_active(layer: nn.Module, rates: tuple[float, ...]) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), layer)
+
+    assert forward_facts(model.train()).dropout == rates
+    assert forward_facts(model.eval()).dropout == ()
+
+
+def test_autocast_is_seen() -> None:
+    model = nn.Linear(3, 3)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = forward_facts(model)
+
+    assert (inside.autocast, forward_facts(model).autocast) == (True, False)
