@@ -87,7 +87,7 @@ class ServiceConfig(BaseModel):
         metrics_port: Port of ``/metrics``, ``/livez`` and ``/readyz``; 0 takes a free one.
         devices: One worker process each, such as ``cpu`` or ``cuda:0``; ``auto`` means every
             CUDA device, or ``cpu`` where there is none.
-        threads_per_worker: CPU threads of a worker; None shares the cores between the workers.
+        threads_per_worker: CPU threads of a worker; None shares all but one core.
         max_lanes: Most actions that run together.
         max_batch_delay_seconds: How long a ready action waits for others like it.
         lease_seconds: How long a worker holds an action without a heartbeat.

@@ -1,9 +1,9 @@
 """Which actions are finished, in a folder: what lets a second local audit reuse the first."""
 
 from pathlib import Path
+from secrets import token_hex
 from typing import final
 
-from auditor.edge.folder import write_durably
 from auditor.errors import InputError
 from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest, parse_digest
@@ -29,8 +29,15 @@ class FolderIndex:
             return None
 
     def put(self, key: ActionKey, digest: Digest) -> None:
-        """Remember the result of an action; a crash leaves the old entry or the new one."""
-        write_durably(self._path(key), digest.encode("ascii"), mode=0o640)
+        """Remember the result of an action.
+
+        Not synchronised with the disk: an entry that is lost or damaged only costs its action.
+        """
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+        temporary.write_text(digest, encoding="ascii")
+        temporary.replace(path)
 
     def _path(self, key: ActionKey) -> Path:
         return self._root / key[:2] / key

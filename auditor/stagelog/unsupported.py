@@ -89,6 +89,15 @@ def refuse_loss(loss: Loss, *, where: str) -> None:
             found="tokens",
             remedy="Average over examples, or make every token an example.",
         )
+    uneven = "class_weights" if loss.class_weights is not None else "ignore_index"
+    if loss.reduction == "mean" and getattr(loss, uneven) is not None:
+        # torch divides by the summed weights of the targets, not by the number of examples.
+        raise UnsupportedError(
+            f"{where}.{uneven}",
+            expected=f"no {uneven} with a mean over examples",
+            found=getattr(loss, uneven),
+            remedy="Train with reduction sum, or give each example its weight in the batch.",
+        )
     if loss.reference is not None:
         raise UnsupportedError(
             f"{where}.reference",

