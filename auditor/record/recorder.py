@@ -211,7 +211,9 @@ class Recorder:
         with _declared(f"stage {stage.settings.name!r}"):
             log = self._parts.with_stage(stage, change=change, end=end)
         if stage.settings.self_check == "replay":
-            require_reproducible(log, self._sink.blobs, facts=stage.facts)
+            require_reproducible(
+                log, self._sink.blobs, facts=stage.facts, device=str(_device(self._model))
+            )
         self._parts.accept(log)
         self._sink.write_manifest(log)
         self._last = end
@@ -274,8 +276,12 @@ def _own_version() -> str:
         return "from source"
 
 
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def _hardware(model: nn.Module) -> str:
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = _device(model)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.machine()

@@ -22,6 +22,7 @@ def require_reproducible(log: StageLog, blobs: BlobStore, *, facts: ForwardFacts
         log: A log whose last stage has just ended.
         blobs: Its blobs.
         facts: Modes of the modules while it trained, for the diagnosis.
+        device: Where it trained: another device rounds differently.
 
     Returns:
         What the comparison found.
@@ -32,7 +33,7 @@ def require_reproducible(log: StageLog, blobs: BlobStore, *, facts: ForwardFacts
     index = len(log.stages) - 1
     scratch = _Scratch(blobs)
     short = shortened(log, scratch)
-    run = Run(short, digest_of(short), scratch, device="cpu")
+    run = Run(short, digest_of(short), scratch, device=device)
     finding = check_segment(run, index, on_block=lambda _done, _total: None)
     if finding.verdict == "inconsistent":
         stage = log.stages[index]
