@@ -15,7 +15,9 @@ from auditor.stagelog.rules_stages import witness_step
 from auditor.stagelog.schedule import Schedule, read_schedule, write_schedule
 
 
-def require_reproducible(log: StageLog, blobs: BlobStore, *, facts: ForwardFacts) -> SegmentFinding:
+def require_reproducible(
+    log: StageLog, blobs: BlobStore, *, facts: ForwardFacts, device: str
+) -> SegmentFinding:
     """Replay the last stage from its start to its witness and refuse a deviation.
 
     Args:
