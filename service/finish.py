@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import final
+from typing import Literal, final
 
 from pydantic import TypeAdapter
 from securesystemslib.signer import Signer
 
 from auditor.attest.bundle import report_id, sign_report
+from auditor.attest.report_subjects import report_subjects
 from auditor.attest.statement import Subject
 from auditor.edge.clock import Clock
 from auditor.errors import InternalError
@@ -17,10 +18,6 @@ from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from service.planning import AuditPlanner
 from service.records.jobs import ActionRow, AuditRow, SignedReport
-
-LOG_SUBJECT = "stagelog.json"
-PARAMETERS_SUBJECT = "final-parameters.safetensors"
-EXAMPLES_SUBJECT = "examples.safetensors"
 
 _FINDING: TypeAdapter[BindingFinding] = TypeAdapter(BindingFinding)
 
@@ -69,7 +66,7 @@ class ReportSigner:
         )
         figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
         report = figured.model_copy(update={"run": facts})
-        bundle = sign_report(report, self._subjects(audit, report, actions), self._signer)
+        bundle = sign_report(report, self._subjects(report, actions), self._signer)
         attachments = (
             {}
             if report.examples is None
@@ -83,22 +80,13 @@ class ReportSigner:
             attachments=attachments,
         )
 
-    def _subjects(
-        self, audit: AuditRow, report: Report, actions: Sequence[ActionRow]
-    ) -> tuple[Subject, ...]:
-        subjects = [Subject(name=LOG_SUBJECT, digest=audit.log_digest)]
-        if report.model.source == "artifact":
-            name = f"model.{self._model_format(actions)}"
-            subjects.append(Subject(name=name, digest=report.model.digest))
-        else:
-            log = self._planner.log(audit.log_digest)
-            final_state = log.boundary(len(log.stages))
-            subjects.append(Subject(name=PARAMETERS_SUBJECT, digest=final_state.parameters))
-        if report.examples is not None:
-            subjects.append(Subject(name=EXAMPLES_SUBJECT, digest=report.examples.digest))
-        return tuple(subjects)
+    def _subjects(self, report: Report, actions: Sequence[ActionRow]) -> tuple[Subject, ...]:
+        artifact = report.model.source == "artifact"
+        return report_subjects(
+            report, model_format=self._model_format(actions) if artifact else None
+        )
 
-    def _model_format(self, actions: Sequence[ActionRow]) -> str:
+    def _model_format(self, actions: Sequence[ActionRow]) -> Literal["safetensors", "onnx"]:
         """Return how the artifact is written, as the action that compared it found."""
         kind = BindModel.model_fields["kind"].default
         for action in actions:

@@ -193,12 +193,8 @@ def audit(
         )
     document = apply_flags(read_document(request) if request is not None else {}, flags)
     base = request.parent if request is not None else Path.cwd()
-    model_name = Path(document["model"]).name if "model" in document else None
     if local is not None:
-        _audit_here(
-            document, base=base, model_name=model_name, device=device, output=output,
-            as_json=as_json,
-        )  # fmt: skip
+        _audit_here(document, base=base, device=device, output=output, as_json=as_json)
     else:
         _audit_there(
             document, base=base, server=server, plan=plan, watch=watch, output=output,
@@ -210,7 +206,6 @@ def _audit_here(
     document: dict[str, Any],
     *,
     base: Path,
-    model_name: str | None,
     device: str,
     output: Path | None,
     as_json: bool,
@@ -233,7 +228,6 @@ def _audit_here(
             keys=load_service_config().keys_dir,
             device=device,
             clock=SystemClock(),
-            model_name=model_name,
             quiet=as_json,
         )
     if result.bundle is None:
@@ -257,7 +251,13 @@ def _audit_there(
     as_json: bool,
 ) -> None:
     """Send the audit to a service."""
-    from service.cli.remote_audit import RemotePlaces, emit_plan, fetch_report, follow_or_cancel
+    from service.cli.remote_audit import (
+        RemotePlaces,
+        cancelled_on_interrupt,
+        emit_plan,
+        fetch_report,
+        follow,
+    )
 
     with connect(server) as client, TemporaryDirectory(prefix="stageaudit-") as scratch:
         places = RemotePlaces(client, scratch=Path(scratch), quiet=as_json)
@@ -266,11 +266,12 @@ def _audit_there(
             emit_plan(client.plan_audit(request), as_json=as_json)
             return
         name = client.create_audit(request)
-        notice(f"audit {name}")
         if not watch:
             emit({"audit": name}, as_json=as_json, human=lambda: _print_detached(name))
             return
-        report = fetch_report(client, follow_or_cancel(client, name, quiet=as_json))
+        with cancelled_on_interrupt(client, name):
+            notice(f"audit {name}")
+            report = fetch_report(client, follow(client, name, quiet=as_json))
     emit(
         report.content,
         as_json=as_json,

@@ -1,18 +1,19 @@
 """``stageaudit audit --local``: the same plan in this process, no service, no database."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import final
+from typing import Literal, final
 
 from auditor.attest.bundle import sign_report
-from auditor.attest.statement import Subject
+from auditor.attest.report_subjects import report_subjects
 from auditor.edge.clock import Clock
-from auditor.edge.folder import LOG_FILE, read_log
+from auditor.edge.folder import read_log
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
+from auditor.errors import InternalError
+from auditor.plan.actions import BindingFinding, BindModel, key_of
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -68,7 +69,6 @@ def run_local(
     keys: Path,
     device: str,
     clock: Clock,
-    model_name: str | None = None,
     quiet: bool = False,
 ) -> LocalResult:
     """Run an audit in this process and sign its report if there is a key.
@@ -80,7 +80,6 @@ def run_local(
         keys: Key folder; without a signing key the report stays unsigned.
         device: ``cpu``, ``cuda:N``, or ``auto`` for the first CUDA device if there is one.
         clock: When the audit was made, and how long it took.
-        model_name: Name of the model file, which becomes a subject of the report.
         quiet: Show no progress.
 
     Returns:
@@ -92,6 +91,7 @@ def run_local(
     with needs_extra("server", purpose="A local audit"):
         from auditor.audit.local import LocalProgress, run_audit
     began = clock.monotonic()
+    index = FolderIndex(cache / "results")
     with progress("auditing", unit="actions", quiet=quiet) as update:
 
         def on_progress(state: LocalProgress) -> None:
@@ -101,7 +101,7 @@ def run_local(
         report = run_audit(
             request,
             blobs=blobs,
-            index=FolderIndex(cache / "results"),
+            index=index,
             device=choose_device(device),
             on_progress=on_progress,
         )
@@ -121,16 +121,12 @@ def run_local(
     signer = load_signing_key(keys)
     return LocalResult(
         report=finished,
-        bundle=sign_report(finished, subjects_of(finished, model_name), signer),
+        bundle=sign_report(
+            finished,
+            report_subjects(finished, model_format=_model_format(request, blobs, index)),
+            signer,
+        ),
     )
-
-
-def subjects_of(report: Report, model_name: str | None) -> Sequence[Subject]:
-    """Return the files a report is about: the log's manifest and, when one was given, the model."""
-    subjects = [Subject(name=LOG_FILE, digest=report.log.digest)]
-    if model_name is not None:
-        subjects.append(Subject(name=model_name, digest=report.model.digest))
-    return subjects
 
 
 def use_own_threads() -> None:
@@ -154,3 +150,20 @@ def choose_device(device: str) -> str:
 def timestamp(moment: datetime) -> str:
     """Return a UTC time as reports write it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _model_format(
+    request: AuditRequest, blobs: LayeredBlobs, index: FolderIndex
+) -> Literal["safetensors", "onnx"] | None:
+    """Return how the model artifact is written, as the action that compared it found."""
+    if request.model is None:
+        return None
+    result = index.get(key_of(BindModel(log=request.log, model=request.model)))
+    if result is None:
+        raise InternalError(
+            "report.model",
+            expected="an action that compared the artifact with the log",
+            found="none",
+            remedy="Report this together with the audit request.",
+        )
+    return BindingFinding.model_validate_json(bytes(blobs.read(result))).format

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -74,14 +75,18 @@ def follow(client: Client, name: str, *, quiet: bool) -> Digest:
     raise typer.Exit(ExitCode.AUDIT_FAILED)
 
 
-def follow_or_cancel(client: Client, name: str, *, quiet: bool) -> Digest:
-    """Follow an audit that this process asked for: Ctrl-C cancels it at the service too.
+@contextmanager
+def cancelled_on_interrupt(client: Client, name: str) -> Iterator[None]:
+    """Let Ctrl-C inside the block cancel the audit at the service before it ends this process.
+
+    Yields:
+        Nothing.
 
     Raises:
         KeyboardInterrupt: After the cancellation was sent.
     """
     try:
-        return follow(client, name, quiet=quiet)
+        yield
     except KeyboardInterrupt:
         client.cancel(name)
         notice(f"cancelled {name}; what it has finished is kept for the next audit")
