@@ -32,6 +32,11 @@ def include_paths(scratch: Path) -> list[str]:
     return [f"-I{path}" for path in (SOURCES, scratch, wheel.parent.parent, core)]
 
 
+def plugin(kind: str) -> Path:
+    """Return a plugin's program, which is installed beside the interpreter."""
+    return Path(sys.executable).parent / f"protoc-gen-{kind}"
+
+
 def run_protoc(arguments: list[str]) -> None:
     """Run protoc on every source, the names relative to their include path."""
     files = sorted(str(p.relative_to(SOURCES)) for p in SOURCES.glob("stageaudit/v1/*.proto"))

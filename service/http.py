@@ -10,6 +10,7 @@ import json
 from http import HTTPStatus
 from typing import final
 
+from auditor.errors import UnavailableError
 from service.metrics import Metrics
 from service.servicers.health import Readiness
 from service.threads import Threads
@@ -38,10 +39,23 @@ class Pages:
         self._server: asyncio.Server | None = None
 
     async def listen(self, *, host: str, port: int) -> int:
-        """Listen, and return the port."""
-        self._server = await asyncio.start_server(
-            self._serve, host, port, limit=REQUEST_BYTES, reuse_port=False
-        )
+        """Listen, and return the port.
+
+        Raises:
+            UnavailableError: If the port is taken.
+        """
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, host, port, limit=REQUEST_BYTES, reuse_port=False
+            )
+        except OSError as error:
+            raise UnavailableError(
+                "metrics_port",
+                expected="a free port",
+                found=f"{host}:{port} in use",
+                remedy="Stop the other program or choose another --metrics-port; 0 takes a free "
+                "one.",
+            ) from error
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
