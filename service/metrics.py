@@ -154,6 +154,9 @@ class Metrics:
         self.store_free_bytes = self._gauge(
             "stageaudit_store_free_bytes", "Free space of a store.", ("store",)
         )
+        self.store_size_bytes = self._gauge(
+            "stageaudit_store_size_bytes", "Size of the file system of a store.", ("store",)
+        )
         self.blob_corruptions = self._counter(
             "stageaudit_blob_corruptions_total", "Stored blobs that no longer match their digest."
         )

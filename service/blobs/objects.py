@@ -132,6 +132,7 @@ class Objects:
         """Measure how much more the store can hold."""
         stat = os.statvfs(self._folder.root)
         self._metrics.store_free_bytes.labels(store="blobs").set(stat.f_bavail * stat.f_frsize)
+        self._metrics.store_size_bytes.labels(store="blobs").set(stat.f_blocks * stat.f_frsize)
 
 
 def _vanished(digest: Digest) -> ArtifactMissingError:
