@@ -68,7 +68,7 @@ SCHEMA_DEFECTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "where"), SCHEMA_DEFECTS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("change", "where"), SCHEMA_DEFECTS, ids=[where for _, where in SCHEMA_DEFECTS])
 def test_parse_names_the_field_that_is_wrong(
     change: Callable[[Manifest], None], where: str
 ) -> None:
