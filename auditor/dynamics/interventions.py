@@ -1,62 +1,16 @@
 """What an intervention does to a stage's steps: gates, and other examples in the batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
 
 import numpy as np
 
 from auditor.dynamics.draws import generator_for
 from auditor.dynamics.run import Run
-from auditor.dynamics.tables import Table, require_same_columns, selected_rows
+from auditor.dynamics.stage_examples import StageExamples, bound_columns, recorded_examples
+from auditor.dynamics.tables import require_same_columns, selected_rows
 from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention, Selection
 from auditor.stagelog.log import Stage
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageExamples:
-    """The recorded batches of a stage as flat arrays; step k holds [offsets[k], offsets[k + 1]).
-
-    Attributes:
-        tables: The stage's datasets, then the reference of a ``replace``.
-        table: Which of ``tables`` each example is from, [n].
-        index: Row of that table, [n].
-        weights: Factor of each example's loss, [n], or None for 1.
-        offsets: [steps + 1].
-    """
-
-    tables: tuple[Table, ...]
-    table: np.ndarray
-    index: np.ndarray
-    weights: np.ndarray | None
-    offsets: np.ndarray
-
-
-def recorded_examples(run: Run, stage_index: int) -> StageExamples:
-    """Return what a stage used, as recorded."""
-
-    def make() -> StageExamples:
-        batches, stage = run.batches(stage_index), run.log.stages[stage_index]
-        rows = [batches.rows(step) for step in range(stage.first_step, stage.end_step)]
-        flat = [row for of_step in rows for row in of_step]
-        names = list(dict.fromkeys(row.dataset for row in flat))
-        sizes = [sum(len(row.indices) for row in of_step) for of_step in rows]
-        weighted = any(row.weights is not None for row in flat)
-        return StageExamples(
-            tables=tuple(run.table(name) for name in names),
-            table=np.repeat(
-                [names.index(row.dataset) for row in flat], [len(row.indices) for row in flat]
-            ),
-            index=np.concatenate([row.indices for row in flat]).astype(np.int64),
-            weights=np.concatenate([
-                np.ones(len(row.indices)) if row.weights is None else row.weights for row in flat
-            ]) if weighted else None,
-            offsets=np.concatenate([[0], np.cumsum(sizes)]),
-        )  # fmt: skip
-
-    return run.keep(("recorded examples", stage_index), make)
 
 
 def gates(stage: Stage, intervention: Intervention | None) -> np.ndarray:
@@ -256,13 +210,6 @@ def _resampled(
             pool = pools[recorded.table[begin + position]]
             index[begin + position] = pool[int(uniform[position] * len(pool))]
     return index
-
-
-def bound_columns(stage: Stage) -> tuple[str, ...]:
-    """Return the columns that a stage's graph and loss read."""
-    bindings = stage.bindings
-    names = [*bindings.inputs.values(), bindings.target]
-    return tuple(dict.fromkeys(names + ([bindings.weight] if bindings.weight else [])))
 
 
 def _require_some(rows: np.ndarray, *, where: str, what: str) -> None:

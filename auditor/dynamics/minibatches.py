@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.draws import subsample, used_examples
-from auditor.dynamics.interventions import (
-    StageExamples,
-    bound_columns,
-    gates,
-    intervened_examples,
-)
+from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.progress import BLOCK_STEPS
 from auditor.dynamics.run import Run
+from auditor.dynamics.stage_examples import StageExamples, bound_columns
 from auditor.dynamics.tables import Table
 from auditor.errors import DomainError, InternalError, UnsupportedError
 from auditor.plan.request import Intervention
@@ -214,23 +210,33 @@ def _side_by_side(tables: Mapping[str, Table], name: str) -> Tensor:
     return columns[0] if len(columns) == 1 else torch.cat(columns)
 
 
+def require_lane(stage: Stage, lane: Lane) -> None:
+    """Refuse a lane that is for another stage or uses an impossible fraction.
+
+    Raises:
+        InternalError: If its intervention acts on another stage.
+        DomainError: If its fraction is not in (0, 1].
+    """
+    if lane.intervention is not None and lane.intervention.stage != stage.name:
+        raise InternalError(
+            "lane.intervention.stage",
+            expected=stage.name,
+            found=lane.intervention.stage,
+            remedy="Pass the intervention to the stage it acts on.",
+        )
+    if not 0 < lane.fraction <= 1:
+        raise DomainError(
+            "lane.fraction",
+            expected="a number above 0, at most 1",
+            found=lane.fraction,
+            remedy="Use 1 for every example.",
+        )
+
+
 def _require_fits(stage: Stage, *, lanes: Sequence[Lane]) -> None:
-    """Refuse lanes that are for another stage or not of one fraction, and token masks."""
+    """Refuse lanes that do not fit the stage or one another, and token masks."""
     for lane in lanes:
-        if lane.intervention is not None and lane.intervention.stage != stage.name:
-            raise InternalError(
-                "lane.intervention.stage",
-                expected=stage.name,
-                found=lane.intervention.stage,
-                remedy="Pass the intervention to the stage it acts on.",
-            )
-        if not 0 < lane.fraction <= 1:
-            raise DomainError(
-                "lane.fraction",
-                expected="a number above 0, at most 1",
-                found=lane.fraction,
-                remedy="Use 1 for every example.",
-            )
+        require_lane(stage, lane)
         if lane.fraction != lanes[0].fraction:
             raise InternalError(
                 "lane.fraction",

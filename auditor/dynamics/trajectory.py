@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.hyperparameters import StepForm
-from auditor.dynamics.minibatches import Lane, StageBatches
+from auditor.dynamics.minibatches import Lane, StageBatches, require_lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, stack, unstack
@@ -110,12 +110,15 @@ def replay(
         raise InternalError(
             "lanes", expected=f"{len(states)} lanes", found=len(lanes), remedy="Pass one a state."
         )
+    for lane in lanes:
+        require_lane(run.log.stages[stage_index], lane)
     result = list(states)
     examples = 0
-    fractions = sorted({lane.fraction for lane in lanes})
-    progress = Progress(total=len(steps) * len(lanes), on_block=on_block)
-    for fraction in fractions:
-        members = [i for i, lane in enumerate(lanes) if lane.fraction == fraction]
+    # Lanes that skip the whole stage need nothing of it, not even that its batches were recorded.
+    active = [i for i, lane in enumerate(lanes) if not _skips_all(lane)]
+    progress = Progress(total=len(steps) * len(active), on_block=on_block)
+    for fraction in sorted({lanes[i].fraction for i in active}):
+        members = [i for i in active if lanes[i].fraction == fraction]
         batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
         group = _Group(run, stage_index, batches=batches, states=[states[i] for i in members])
         for span in _spans(run, stage_index, batches=batches, steps=steps):
@@ -124,6 +127,11 @@ def replay(
             result[i] = state
     progress.finish()
     return Advanced(states=result, gradient_examples=examples)
+
+
+def _skips_all(lane: Lane) -> bool:
+    intervention = lane.intervention
+    return intervention is not None and intervention.kind == "skip" and intervention.steps is None
 
 
 @final

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.dynamics.interventions import gates, intervened_examples, recorded_examples
+from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.run import Run
+from auditor.dynamics.stage_examples import recorded_examples
 from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention, Reference, Selection, StepWindow
 from auditor.stagelog.dataset import EvaluationSet
