@@ -53,6 +53,7 @@ def generate(output: Path) -> None:
         kinds = ("python", "grpc_python", "mypy", "mypy_grpc")
         run_protoc([
             *include_paths(scratch / "include"),
+            *(f"--plugin=protoc-gen-{kind}={plugin(kind)}" for kind in ("mypy", "mypy_grpc")),
             *(f"--{kind}_out={raw}" for kind in kinds),
         ])
         target = output / "v1"
