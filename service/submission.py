@@ -17,7 +17,7 @@ from service.admission import Admission
 from service.planning import AuditPlanner, PlannedRound
 from service.records.base import RequestKey
 from service.records.jobs import AuditReader, AuditRecords, AuditRow, NewAction, NewAudit
-from service.scheduler.loop import Event, Wake
+from service.scheduler.loop import Event, Joined, Wake
 from service.telemetry import Telemetry
 from service.ulid import new_ulid
 
@@ -170,6 +170,8 @@ class Submission:
         if row.id == new.id:  # else it answers an earlier request with the same id
             kinds = {action.key: action.kind for action in planned.actions}
             self._telemetry.planned(row.id, plan, kinds=kinds)
+            if plan.joined:
+                self._report(Joined(audit=row.id, keys=frozenset(plan.joined)))
             self._report(Wake(settled=(row.id,) if plan.settled else ()))
         return row
 

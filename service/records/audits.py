@@ -10,7 +10,7 @@ from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.endings import end_audits
 from service.records.engine import Database
-from service.records.history import add_event
+from service.records.history import add_event, start_audits
 from service.records.jobs import (
     AuditRow,
     Cancelled,
@@ -72,7 +72,9 @@ class SqlAudits:
                 now=now,
             )
             store_answer(connection, new.tenant, new.request, answer=new.id, now=now)
-            add_event(connection, new.id, "planned", now=now, message=_planned(plan))
+            progress = add_event(connection, new.id, "planned", now=now, message=_planned(plan))
+            if progress.running:
+                start_audits(connection, [new.id], now=now)
             return audit_row(connection, new.tenant, new.id), plan
 
         return self._database.write("create_audit", work)

@@ -1,9 +1,9 @@
 """Progress of audits and the events that tell it, written in the transaction that changes it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from auditor.stagelog.digest import canonical_bytes
 from service.records.jobs import EventRow, Progress
@@ -64,6 +64,18 @@ def add_event(
         )
     )
     return progress
+
+
+def start_audits(connection: Connection, audits: Collection[str], *, now: float) -> None:
+    """Move planned audits to RUNNING: some of their actions are on a device."""
+    for audit_id in dict.fromkeys(audits):
+        moved = connection.execute(
+            update(audit)
+            .where(audit.c.id == audit_id, audit.c.state == AuditState.PLANNED)
+            .values(state=AuditState.RUNNING, started=now, updated=now)
+        )
+        if moved.rowcount == 1:
+            add_event(connection, audit_id, "running", now=now, message="the first actions run")
 
 
 def events_after(connection: Connection, audit_id: str, after: int) -> tuple[EventRow, ...]:

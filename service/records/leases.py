@@ -9,7 +9,7 @@ from auditor.plan.actions import ActionKey
 from service.failures import Failure
 from service.records.endings import end_audits
 from service.records.engine import Database
-from service.records.history import add_event
+from service.records.history import add_event, start_audits
 from service.records.jobs import (
     Cancelled,
     Changed,
@@ -22,9 +22,9 @@ from service.records.jobs import (
 )
 from service.records.plans import chunks, count_unmet, revive
 from service.records.queue import audits_wanting, growing_groups, lease_group, ready_actions
-from service.records.tables import action, action_dep, audit
+from service.records.tables import action, action_dep
 from service.scheduler.batching import next_group
-from service.scheduler.states import ActionState, AuditState
+from service.scheduler.states import ActionState
 
 
 @final
@@ -55,7 +55,7 @@ class SqlLeases:
             if not chosen:
                 return None
             group = lease_group(connection, chosen, owner=owner, now=now, until=now + lease_seconds)
-            _start_audits(connection, [a for row in group.actions for a in row.audits], now=now)
+            start_audits(connection, [a for row in group.actions for a in row.audits], now=now)
             return group
 
         return self._database.write("claim", work)
@@ -96,6 +96,7 @@ class SqlLeases:
             ids = [lease.action for lease in done]
             _free_dependants(connection, ids, now=now)
             audits = audits_wanting(connection, ids)
+            start_audits(connection, list(audits), now=now)
             settled = _tell_done(connection, audits, ids, now=now)
             return Changed(audits=tuple(audits), settled=settled, lost=tuple(lost))
 
@@ -208,17 +209,6 @@ def _free_dependants(connection: Connection, ids: Sequence[int], *, now: float) 
             .where(*waiting, action.c.unmet == 0)
             .values(state=ActionState.READY, not_before=now)
         )
-
-
-def _start_audits(connection: Connection, audits: Collection[str], *, now: float) -> None:
-    for audit_id in dict.fromkeys(audits):
-        moved = connection.execute(
-            update(audit)
-            .where(audit.c.id == audit_id, audit.c.state == AuditState.PLANNED)
-            .values(state=AuditState.RUNNING, started=now, updated=now)
-        )
-        if moved.rowcount == 1:
-            add_event(connection, audit_id, "running", now=now, message="the first actions run")
 
 
 def _tell_done(

@@ -1,6 +1,6 @@
 """Which worker holds which groups: the scheduler's memory, rebuilt from nothing at a start."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import final
 
@@ -18,6 +18,7 @@ class Assignment:
     group: LeasedGroup
     started: bool = False
     revoked: set[Lease] = field(default_factory=set)
+    joined: set[str] = field(default_factory=set)  #: audits that came when it was leased already
 
     @property
     def actions(self) -> tuple[LeasedAction, ...]:
@@ -31,8 +32,9 @@ class Assignment:
 
     @property
     def audits(self) -> tuple[str, ...]:
-        """The audits that wanted its actions when it was leased."""
-        return tuple(dict.fromkeys(a for action in self.actions for a in action.audits))
+        """The audits that wait for it."""
+        leased_for = (audit for action in self.actions for audit in action.audits)
+        return tuple(dict.fromkeys((*leased_for, *sorted(self.joined))))
 
 
 Hit = tuple[Assignment, tuple[ActionKey, ...]]
@@ -102,6 +104,12 @@ class Assignments:
                 assignment.revoked |= {action.lease for action in hit}
                 touched.append((assignment, tuple(action.key for action in hit)))
         return tuple(touched)
+
+    def join(self, audit: str, keys: Collection[ActionKey]) -> None:
+        """Note that an audit waits for actions that may be in groups already."""
+        for assignment in self._groups.values():
+            if any(action.key in keys for action in assignment.actions):
+                assignment.joined.add(audit)
 
     @property
     def idle(self) -> bool:

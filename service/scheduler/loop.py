@@ -15,6 +15,7 @@ import structlog
 
 from auditor.edge.clock import Clock
 from auditor.errors import AuditorError
+from auditor.plan.actions import ActionKey
 from service.executors.base import Executor, WorkerEvent
 from service.records.jobs import Lease, SchedulerRecords
 from service.scheduler.reactions import Reactions
@@ -40,11 +41,19 @@ class Wake:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Joined:
+    """A new audit waits for actions that others asked for before."""
+
+    audit: str
+    keys: frozenset[ActionKey]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
     """End the loop once everything reported before is handled."""
 
 
-Event = WorkerEvent | Revoked | Wake | Stop
+Event = WorkerEvent | Revoked | Wake | Joined | Stop
 
 
 @final
@@ -140,6 +149,8 @@ class Scheduler:
         match event:
             case Wake(settled=settled):
                 self._reactions.carry_on(settled)
+            case Joined(audit=audit, keys=keys):
+                self._reactions.join(audit, keys)
             case Revoked(leases=leases):
                 self._reactions.revoke(leases)
             case Stop():

@@ -1,12 +1,13 @@
 """What the scheduler does about each event of a worker; called by the loop, on its thread."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never, final
 
 import structlog
 
 from auditor.errors import AuditorError, InternalError
+from auditor.plan.actions import ActionKey
 from service.executors.base import (
     Executor,
     GroupAbandoned,
@@ -154,6 +155,10 @@ class Reactions:
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
         return True
+
+    def join(self, audit: str, keys: Collection[ActionKey]) -> None:
+        """Tell an audit, too, of groups that compute these actions."""
+        self._assignments.join(audit, keys)
 
     def revoke(self, leases: Iterable[Lease]) -> None:
         """Tell workers that these leases are void."""

@@ -15,6 +15,7 @@ from auditor.plan.actions import ActionKey, ActionSpec, Advance, Recorded
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 
 ENGINE = "tests.support.fake_engine:open_fake"
+ENDLESS = "tests.support.fake_engine:open_endless"
 NO_ENGINE = "tests.support.fake_engine:open_none"
 BLOCK_SECONDS = 0.005
 
@@ -41,8 +42,9 @@ class FakeResult:
 
 @final
 class FakeEngine:
-    def __init__(self, blobs: FolderBlobs) -> None:
+    def __init__(self, blobs: FolderBlobs, *, always: Behaviour | None = None) -> None:
         self._blobs = blobs
+        self._always = always
 
     def execute(
         self,
@@ -52,7 +54,10 @@ class FakeEngine:
         on_block: Callable[[int, int], None],
     ) -> list[FakeResult]:
         for spec in specs:
-            self._behave(Behaviour(getattr(spec, "seed", 0)), on_block)
+            behaviour = self._always
+            if behaviour is None:
+                behaviour = Behaviour(getattr(spec, "seed", 0))
+            self._behave(behaviour, on_block)
         return [
             FakeResult(
                 digest=self._blobs.write(b"result of " + canonical_bytes(spec)),
@@ -90,6 +95,11 @@ class FakeEngine:
 def open_fake(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:
     assert (device, threads) == ("cpu", 1)
     return FakeEngine(blobs)
+
+
+def open_endless(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:
+    """Return an engine whose actions run for a minute unless they are stopped."""
+    return FakeEngine(blobs, always=Behaviour.RUN_UNTIL_STOPPED)
 
 
 def open_none(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:

@@ -13,6 +13,7 @@ from auditor.plan.settings import RetrainSettings
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.evaluation import parse_evaluation_set
 from service.blobs.objects import Objects
+from service.client import Client
 from service.config import ServiceConfig
 from service.executors.local import DEFAULT_ENGINE
 from service.jobs import Host, Jobs, open_jobs
@@ -47,7 +48,7 @@ class JobService:
         """Take over a recorded log and its evaluation set as if they had been pushed."""
         log = run.log
         manifest = canonical_bytes(log)
-        evaluation = _blobs_of_evaluation(run)
+        evaluation = evaluation_blobs(run)
         sizes = {
             self.host.objects.write(run.blobs.read(Digest(d))): run.blobs.size(Digest(d))
             for d in (*log.blobs(), *evaluation)
@@ -81,7 +82,8 @@ class JobService:
         return bytes(self.host.objects.read(report.bundle_digest))
 
 
-def _blobs_of_evaluation(run: RecordedRun) -> tuple[str, ...]:
+def evaluation_blobs(run: RecordedRun) -> tuple[str, ...]:
+    """Return the digests of the evaluation set's manifest and shards."""
     manifest = parse_evaluation_set(run.blobs.read(run.evaluation))
     return (run.evaluation, *(shard.digest for shard in manifest.dataset.shards))
 
@@ -96,6 +98,13 @@ def make_request(run: RecordedRun, *, seed: int = 0, name: str = "loss") -> Audi
         estimator=RetrainSettings(),
         seed=seed,
     )
+
+
+def push_run(client: Client, run: RecordedRun, folder: Path) -> None:
+    """Send a recorded log and its evaluation set."""
+    client.push_log(folder)
+    for digest in evaluation_blobs(run):
+        client.push_blob(bytes(run.blobs.read(Digest(digest))))
 
 
 def make_ask(request: AuditRequest, *, request_id: str | None = None) -> Ask:
