@@ -21,6 +21,7 @@ from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, parse_digest
 from auditor.stagelog.evaluation import parse_evaluation_set
 from auditor.stagelog.log import Checkpoint, Stage, StageLog
+from auditor.stagelog.rules_parameters import present_after
 from auditor.stagelog.schedule import Schedule, read_schedule
 
 Value = TypeVar("Value")
@@ -93,19 +94,7 @@ class Run:
     @cached_property
     def alive(self) -> tuple[frozenset[str], ...]:
         """Names of parameters and buffers at every boundary; index 0 is before R_0."""
-        first: dict[str, str] = {}
-        for stage in self.log.stages:
-            # A parameter that is set to new values is in both: removed, then added.
-            for name in stage.transition.removed:
-                first.setdefault(name, "removed")
-            for name in stage.transition.added:
-                first.setdefault(name, "added")
-        alive = {name for name in self.log.parameters if first.get(name) != "added"}
-        result = [frozenset(alive)]
-        for stage in self.log.stages:
-            alive = (alive - set(stage.transition.removed)) | set(stage.transition.added)
-            result.append(frozenset(alive))
-        return tuple(result)
+        return tuple(present_after(self.log, i) for i in range(-1, len(self.log.stages)))
 
     def layout(self, stage: int) -> ParameterLayout:
         """Return the layout of a stage's states: its groups one after the other, then the rest."""

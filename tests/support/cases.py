@@ -62,6 +62,7 @@ class StageSpec:
     batch: int = 4
     transition: Literal["reset", "keep"] = "reset"
     added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     dataset: str = "data"
 
 
@@ -124,6 +125,16 @@ CASES: dict[str, tuple[StageSpec, ...]] = {
         replace(ADAMW, transition="keep", added=HEAD),
         replace(ADAMW, transition="keep"),
     ),
+    "head started anew": (
+        MOMENTUM,
+        replace(MOMENTUM, transition="keep", added=HEAD, removed=HEAD),
+        replace(MOMENTUM, transition="keep"),
+    ),
+    "head removed": (
+        MOMENTUM,
+        StageSpec(groups=(sgd(*BODY, momentum=0.9),), transition="keep", removed=HEAD),
+        StageSpec(groups=(sgd(*BODY, momentum=0.9),), transition="keep"),
+    ),
     "sgd then adam": (MOMENTUM, ADAMW, MOMENTUM),
 }
 """Every optimizer variant, several groups, frozen groups, resets, carry-over, added parameters."""
@@ -157,7 +168,7 @@ def make_run(
         name: torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
         for name, shape in {**shapes, **buffers}.items()
     }
-    added = {name for spec in stages for name in spec.added}
+    added = {name for spec in stages for name in spec.added if name not in spec.removed}
     first = sum(spec.steps for spec in stages) and 0
     records, step = [], first
     for index, spec in enumerate(stages):
@@ -307,6 +318,7 @@ def _stage(
         transition=Transition(
             optimizer=spec.transition,
             added=spec.added,
+            removed=spec.removed,
             added_values=blobs.write(write_tensors({n: values[n] for n in spec.added}))
             if spec.added
             else None,

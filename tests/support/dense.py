@@ -104,7 +104,7 @@ def _transition(run: Run, index: int, state: DenseState) -> DenseState:
     kept = state.slots if stage.transition.optimizer == "keep" else {}
     slots = {
         slot: {
-            n: kept.get(slot, {}).get(
+            n: ({} if n in stage.transition.added else kept.get(slot, {})).get(
                 n, torch.zeros((), dtype=v.dtype) if slot in scalar else torch.zeros_like(v)
             )
             for n, v in theta.items()

@@ -22,6 +22,12 @@ def test_subsamples_are_nested(size: int, small: float, large: float) -> None:
     assert len(inner) == used_examples(size, fraction=small) >= 1
 
 
+def test_subsample_is_the_first_b_of_a_random_order() -> None:
+    order = np.argsort(generator_for("subsample", *KEY).random(9), kind="stable")
+
+    assert subsample(9, fraction=0.5, key=KEY).tolist() == sorted(order[:4].tolist())
+
+
 def test_whole_batch_keeps_its_order() -> None:
     assert subsample(7, fraction=1.0, key=KEY).tolist() == list(range(7))
 
