@@ -1,6 +1,6 @@
 """Is everything there that a request speaks of? Asked before an audit is stored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import final
 
 from auditor.audit.planning import data_of
@@ -8,11 +8,9 @@ from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
 from service.errors import MissingBlobsError
+from service.evaluation_sets import EvaluationSets
 from service.planning import AuditPlanner
 from service.records.base import CatalogueRecords
-
-BlobsNamedBy = Callable[[Digest, int], Sequence[Digest]]
-"""From an evaluation set's manifest and its length to the blobs it names, opened in a sandbox."""
 
 
 @final
@@ -23,7 +21,7 @@ class Admission:
         catalogue: What the tenant has sent and registered.
         blobs: Where accepted requests are kept.
         planner: Checks the request itself.
-        blobs_named_by: Opens evaluation sets, which come from strangers.
+        evaluation_sets: Opens evaluation sets, which come from strangers.
     """
 
     def __init__(
@@ -32,12 +30,12 @@ class Admission:
         blobs: BlobStore,
         *,
         planner: AuditPlanner,
-        blobs_named_by: BlobsNamedBy,
+        evaluation_sets: EvaluationSets,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
         self._planner = planner
-        self._blobs_named_by = blobs_named_by
+        self._evaluation_sets = evaluation_sets
 
     def check(self, tenant: str, request: AuditRequest) -> None:
         """Refuse a request that names what is not there, or that cannot be answered.
@@ -53,12 +51,14 @@ class Admission:
             self._catalogue.model(tenant, Digest(request.model))
         manifests = [Digest(digest) for digest in data_of(request)]
         sizes = self._require_held(tenant, manifests)
-        named = [
-            blob
+        shards = {
+            manifest: self._evaluation_sets.blobs_named_by(manifest, sizes[manifest])
             for manifest in manifests
-            for blob in self._blobs_named_by(manifest, sizes[manifest])
-        ]
-        self._require_held(tenant, named)
+        }
+        sizes |= self._require_held(tenant, [blob for named in shards.values() for blob in named])
+        for manifest, named in shards.items():
+            mapped = sizes[manifest] + sum(sizes[blob] for blob in named)
+            self._evaluation_sets.check_content(manifest, mapped)
         self._planner.check(request)
 
     def keep(self, tenant: str, request: AuditRequest) -> Digest:

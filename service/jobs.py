@@ -2,18 +2,17 @@
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import final
 
 from securesystemslib.signer import Signer
 
 from auditor.edge.clock import Clock
-from auditor.stagelog.digest import Digest
 from service.admission import Admission
 from service.blobs.objects import Objects
 from service.config import ServiceConfig
+from service.evaluation_sets import EvaluationSets
 from service.executors.devices import resolve_devices, threads_a_worker
 from service.executors.local import DEFAULT_ENGINE, LocalExecutor, WorkerSettings
 from service.finish import ReportSigner
@@ -39,8 +38,6 @@ from service.submission import AuditLimits, Submission
 from service.telemetry import Telemetry
 from service.threads import Threads
 from service.watching import Watching
-
-_OPENED_MANIFESTS = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +175,7 @@ def open_jobs(host: Host) -> Jobs:
             host.catalogue,
             host.objects,
             planner=planner,
-            blobs_named_by=_evaluation_set_opener(host.sandbox),
+            evaluation_sets=EvaluationSets(host.sandbox),
         ),
         planner=planner,
         report=scheduler.report,
@@ -211,14 +208,3 @@ def _worker_settings(host: Host) -> WorkerSettings:
         heartbeat_seconds=host.config.heartbeat_seconds,
         engine=host.engine,
     )
-
-
-def _evaluation_set_opener(sandbox: Sandbox) -> Callable[[Digest, int], Sequence[Digest]]:
-    """Return a function that opens manifests in a parse child and remembers the last ones."""
-
-    @lru_cache(maxsize=_OPENED_MANIFESTS)
-    def blobs_named_by(digest: Digest, size: int) -> Sequence[Digest]:
-        with sandbox.child(mapped_bytes=size) as child:
-            return child.evaluation_set(digest).blobs
-
-    return blobs_named_by

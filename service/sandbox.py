@@ -100,6 +100,10 @@ class Child:
             blobs=tuple(plain["blobs"]),
         )
 
+    def evaluation_set_content(self, digest: Digest) -> None:
+        """Check every shard of an evaluation set against its manifest."""
+        self._ask("evaluation_set_content", digest)
+
     def model(self, digest: Digest, *, form: Literal["safetensors", "onnx"]) -> ModelDescription:
         """Describe a model artifact."""
         plain = self._ask(form, digest)

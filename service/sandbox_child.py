@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from auditor.edge.folder import FolderBlobs
 from auditor.errors import AuditorError, InputError
+from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 from auditor.stagelog.log import StageLog
 from service.failures import failure_of
@@ -60,9 +61,8 @@ def describe_stage_log(blobs: FolderBlobs, digest: Digest) -> Plain:
 
 def check_stage_log_content(blobs: FolderBlobs, digest: Digest) -> Plain:
     """Check every blob of a log against its manifest."""
-    from auditor.stagelog.content import check_content  # noqa: PLC0415
-
     from auditor.model.onnx_graph import check_graph  # noqa: PLC0415 - parsers come after limits
+    from auditor.stagelog.content import check_content  # noqa: PLC0415
 
     log = _read_log(blobs, digest)
     check_content(log, blobs)
@@ -73,11 +73,7 @@ def check_stage_log_content(blobs: FolderBlobs, digest: Digest) -> Plain:
 
 def describe_evaluation_set(blobs: FolderBlobs, digest: Digest) -> Plain:
     """Check the manifest of an evaluation set and say which blobs it names."""
-    from auditor.stagelog.evaluation import parse_evaluation_set  # noqa: PLC0415
-
-    data = blobs.read(digest)
-    evaluation_set = parse_evaluation_set(data)
-    _require_canonical(canonical_bytes(evaluation_set), digest)
+    evaluation_set = _read_evaluation_set(blobs, digest)
     dataset = evaluation_set.dataset
     return {
         "name": evaluation_set.name,
@@ -85,6 +81,14 @@ def describe_evaluation_set(blobs: FolderBlobs, digest: Digest) -> Plain:
         "columns": list(dataset.columns),
         "blobs": [shard.digest for shard in dataset.shards],
     }
+
+
+def check_evaluation_set_content(blobs: FolderBlobs, digest: Digest) -> Plain:
+    """Check every shard of an evaluation set against its manifest."""
+    from auditor.stagelog.content import check_evaluation_content  # noqa: PLC0415
+
+    check_evaluation_content(_read_evaluation_set(blobs, digest), blobs)
+    return {}
 
 
 def describe_safetensors_model(blobs: FolderBlobs, digest: Digest) -> Plain:
@@ -127,6 +131,7 @@ CHECKS: Mapping[str, Callable[[FolderBlobs, Digest], Plain]] = {
     "stage_log": describe_stage_log,
     "stage_log_content": check_stage_log_content,
     "evaluation_set": describe_evaluation_set,
+    "evaluation_set_content": check_evaluation_set_content,
     "safetensors": describe_safetensors_model,
     "onnx": describe_onnx_model,
 }
@@ -178,6 +183,14 @@ def _read_log(blobs: FolderBlobs, digest: Digest) -> StageLog:
     validate(log)
     refuse_unsupported(log)
     return log
+
+
+def _read_evaluation_set(blobs: FolderBlobs, digest: Digest) -> EvaluationSet:
+    from auditor.stagelog.evaluation import parse_evaluation_set  # noqa: PLC0415
+
+    evaluation_set = parse_evaluation_set(blobs.read(digest))
+    _require_canonical(canonical_bytes(evaluation_set), digest)
+    return evaluation_set
 
 
 def _require_canonical(data: bytes, digest: Digest) -> None:
