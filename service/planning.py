@@ -69,6 +69,11 @@ class AuditPlanner:
             actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
         )
 
+    def plan_stored(self, request: Digest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
+        """Return the next round of a request that was checked and stored."""
+        stored = AuditRequest.model_validate_json(bytes(self._blobs.read(request)))
+        return self.plan(stored, results)
+
     def gradient_examples(self, request: AuditRequest, action: NewAction) -> int:
         """Return how many example gradients an action of the request evaluates."""
         return gradient_examples([_SPEC.validate_json(action.spec)], self._log(request.log))
@@ -76,10 +81,6 @@ class AuditPlanner:
     def missing(self, results: Iterable[Digest]) -> frozenset[Digest]:
         """Return the results that are no longer stored."""
         return frozenset(digest for digest in results if not self._blobs.has(digest))
-
-    def request(self, digest: Digest) -> AuditRequest:
-        """Return a stored request."""
-        return AuditRequest.model_validate_json(bytes(self._blobs.read(digest)))
 
     def log(self, digest: str) -> StageLog:
         """Return a stored log.

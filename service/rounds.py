@@ -1,13 +1,14 @@
 """What follows when all actions of an audit are done: another round, or the signed report."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, final
 
 from auditor.errors import AuditorError, UnavailableError
+from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import AuditDeadlineError, failure_of
 from service.notices import Notices
-from service.planning import AuditPlanner, PlannedRound
+from service.planning import PlannedRound
 from service.records.jobs import (
     ActionRow,
     AuditReader,
@@ -18,6 +19,16 @@ from service.records.jobs import (
 )
 from service.scheduler.states import LIVE_AUDITS, ActionState
 from service.telemetry import Telemetry
+
+
+class RoundPlanner(Protocol):
+    """Plans stored requests; :class:`service.planning.AuditPlanner` is one."""
+
+    def plan_stored(self, request: Digest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
+        """Return every action of a stored request that is known by now."""
+
+    def missing(self, results: Iterable[Digest]) -> frozenset[Digest]:
+        """Return the results that are no longer stored."""
 
 
 class Finisher(Protocol):
@@ -47,7 +58,7 @@ class Rounds:
         *,
         audits: AuditRecords,
         reader: AuditReader,
-        planner: AuditPlanner,
+        planner: RoundPlanner,
         finisher: Finisher,
         notices: Notices,
         telemetry: Telemetry,
@@ -101,8 +112,7 @@ class Rounds:
 
     def _plan_or_finish(self, audit: AuditRow, actions: Sequence[ActionRow]) -> None:
         results = {a.key: a.result for a in actions if a.result is not None}
-        request = self._planner.request(audit.request_digest)
-        planned = self._planner.plan(request, results)
+        planned = self._planner.plan_stored(audit.request_digest, results)
         known = {action.key for action in actions}
         fresh = [action for action in planned.actions if action.key not in known]
         figures = results.get(planned.report)

@@ -65,15 +65,12 @@ ACTION_MOVES: Mapping[ActionState, frozenset[ActionState]] = {
 LIVE_AUDITS = frozenset(state for state, moves in AUDIT_MOVES.items() if moves)
 """States of audits that still want their actions."""
 
-PENDING_ACTIONS = frozenset({ActionState.BLOCKED, ActionState.READY, ActionState.LEASED})
-"""States of actions that will still be computed."""
+PENDING_ACTIONS = frozenset(
+    state for state, moves in ACTION_MOVES.items() if ActionState.CANCELLED in moves
+)
+"""States of actions that will still be computed unless they are cancelled."""
 
 
 def sources_of(target: AuditState) -> frozenset[AuditState]:
     """Return the states from which an audit may move to ``target``."""
     return frozenset(state for state, moves in AUDIT_MOVES.items() if target in moves)
-
-
-def sources_of_action(target: ActionState) -> frozenset[ActionState]:
-    """Return the states from which an action may move to ``target``."""
-    return frozenset(state for state, moves in ACTION_MOVES.items() if target in moves)

@@ -1,0 +1,103 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.stagelog.digest import sha256
+from service.scheduler.batching import next_group
+from service.scheduler.ready import AGEING_SECONDS, ReadyAction
+
+NOW = 10_000.0
+
+
+def make_ready(
+    number: int,
+    *,
+    group: str = "g",
+    priority: int = 1,
+    deadline: float = 1e6,
+    height: int = 0,
+    waited_seconds: float = 0.0,
+    max_lanes: int | None = None,
+) -> ReadyAction:
+    return ReadyAction(
+        id=number,
+        group_key=sha256(group.encode()),
+        priority=priority,
+        deadline=deadline,
+        height=height,
+        ready_since=NOW - waited_seconds,
+        max_lanes=max_lanes,
+    )
+
+
+def ids(*ready: ReadyAction, max_lanes: int = 8) -> list[int]:
+    return [action.id for action in next_group(ready, max_lanes=max_lanes, now=NOW)]
+
+
+def test_nothing_ready_is_no_group() -> None:
+    assert ids() == []
+
+
+def test_a_group_holds_one_group_key() -> None:
+    assert ids(make_ready(1), make_ready(2, group="other"), make_ready(3)) == [1, 3]
+
+
+def test_a_group_is_cut_at_max_lanes_in_order() -> None:
+    assert ids(*(make_ready(number) for number in (3, 1, 2)), max_lanes=2) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"priority": 2},
+        {"deadline": 1e5},
+        {"height": 3},
+        {"waited_seconds": AGEING_SECONDS},
+    ],
+)
+def test_the_head_is_the_most_urgent(first: dict[str, float]) -> None:
+    urgent = make_ready(9, group="urgent", **first)  # type: ignore[arg-type]
+
+    assert ids(make_ready(1), urgent) == [9]
+
+
+def test_ageing_lifts_batch_work_over_newer_gates() -> None:
+    old = make_ready(1, group="old", priority=0, waited_seconds=3 * AGEING_SECONDS)
+
+    assert ids(old, make_ready(2, priority=2)) == [1]
+
+
+def test_a_halved_head_limits_its_group() -> None:
+    head = make_ready(1, max_lanes=2)
+
+    assert ids(head, make_ready(2), make_ready(3)) == [1, 2]
+
+
+def test_a_halved_member_joins_only_groups_small_enough() -> None:
+    alone = make_ready(2, max_lanes=1)
+
+    assert ids(make_ready(1), alone, make_ready(3)) == [1, 3]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.integers(0, 2), st.one_of(st.none(), st.integers(1, 4))
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 6),
+)
+def test_every_limit_holds_and_the_head_always_runs(
+    rows: list[tuple[str, int, int | None]], max_lanes: int
+) -> None:
+    ready = [
+        make_ready(number, group=group, priority=priority, max_lanes=limit)
+        for number, (group, priority, limit) in enumerate(rows)
+    ]
+
+    group = next_group(ready, max_lanes=max_lanes, now=NOW)
+
+    assert bool(group) == bool(ready)
+    assert len({action.group_key for action in group}) <= 1
+    assert all(len(group) <= min(max_lanes, a.max_lanes or max_lanes) for a in group)
