@@ -1,5 +1,7 @@
 """Subjects have one name whoever signs."""
 
+from typing import Literal
+
 import pytest
 
 from auditor.attest.report_subjects import report_subjects
@@ -8,15 +10,18 @@ from auditor.stagelog.digest import sha256
 from tests.support.reports import LOG_BYTES, MODEL_BYTES, make_report
 
 
+def test_a_log_alone_is_the_only_subject() -> None:
+    subjects = report_subjects(make_report(), model_format=None)
+
+    assert [subject.name for subject in subjects] == ["stagelog.json"]
+
+
 @pytest.mark.parametrize(
-    ("model_format", "name"),
-    [
-        ("safetensors", "model.safetensors"),
-        ("onnx", "model.onnx"),
-        (None, "final-parameters.safetensors"),
-    ],
+    ("model_format", "name"), [("safetensors", "model.safetensors"), ("onnx", "model.onnx")]
 )
-def test_subjects_are_the_files_people_hold(model_format: str | None, name: str) -> None:
+def test_subjects_are_the_files_people_hold(
+    model_format: Literal["safetensors", "onnx"], name: str
+) -> None:
     subjects = report_subjects(make_report(), model_format=model_format)
 
     assert [(subject.name, subject.digest) for subject in subjects] == [
