@@ -68,7 +68,7 @@ def main() -> None:
     """Print the figures."""
     options = read_options(__doc__)
     facts = machine_facts()
-    scale, repeats = (0.1, 2) if options.quick else (0.4, 5)
+    scale, repeats = (0.1, 1) if options.quick else (0.4, 3)
     results = {
         workload.name: {
             kind: measure(workload, fraction=fraction, repeats=repeats)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,10 @@ def median_ratio(seconds: Mapping[str, list[float]], *, over: str, under: str) -
     return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 
-def resident_bytes(pid: int | None = None) -> int:
-    """Return the memory a process holds now; this one by default."""
-    fields = Path(f"/proc/{pid or 'self'}/statm").read_text().split()
-    return int(fields[1]) * PAGE_BYTES
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def machine_facts() -> dict[str, Any]:

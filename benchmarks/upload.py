@@ -6,10 +6,13 @@ This process is the client, the service and the bare server are processes of the
 and all three write below one folder. The service checks the digest, the offsets, the caller and
 the tenant, and stores durably; the bare server writes and fsyncs. ``messages`` is a bare stream of
 the service's own messages, which the bound of 80 % is about; ``bytes`` one without protobuf.
+``cpu_seconds`` is what both processes
+used together, which a busy machine disturbs less than the rates.
 ``growth`` is how far the resident memory of either side rose above what it was before the first
 large upload, at its peak; the bound is 64 MiB.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,14 @@ from typing import Any
 
 import grpc
 
-from benchmarks.measuring import alternate, machine_facts, median_ratio, publish, read_options
+from benchmarks.measuring import (
+    cpu_seconds,
+    machine_facts,
+    median_ratio,
+    publish,
+    read_options,
+    seconds_of,
+)
 from benchmarks.serving import Service, running_service
 from service.channel import Connection
 from service.pb.v1 import blob_pb2
@@ -42,8 +52,8 @@ def write_blob(path: Path, *, size: int, mark: int) -> None:
 
 
 @contextmanager
-def bare_server(folder: Path) -> Iterator[grpc.Channel]:
-    """Start the bare server and yield a channel to it."""
+def bare_server(folder: Path) -> Iterator[tuple[grpc.Channel, int]]:
+    """Start the bare server and yield a channel to it and its process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.bare_server", str(folder)],
         stdin=subprocess.PIPE,
@@ -53,7 +63,7 @@ def bare_server(folder: Path) -> Iterator[grpc.Channel]:
     port = int(process.stdout.readline())
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel
+            yield channel, process.pid
     finally:
         process.communicate(timeout=60)
 
@@ -109,7 +119,7 @@ def through_service(service: Service, path: Path) -> Callable[[], None]:
 def measure(folder: Path, *, size: int, repeats: int) -> dict[str, Any]:
     """Return the figures of uploads of ``size`` bytes."""
     path = folder / "blob"
-    with running_service(folder / "data") as service, bare_server(folder) as channel:
+    with running_service(folder / "data") as service, bare_server(folder) as (channel, bare):
         write_blob(path, size=WARM_BYTES, mark=0)
         for send in (
             through_service(service, path),
@@ -117,24 +127,28 @@ def measure(folder: Path, *, size: int, repeats: int) -> dict[str, Any]:
             lambda: send_messages(channel, path),
         ):
             send()
-        seconds: dict[str, list[float]] = {"service": [], "messages": [], "bytes": []}
+        sides = {
+            "service": service.pid,
+            "messages": bare,
+            "bytes": bare,
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        cpu: dict[str, list[float]] = {name: [] for name in sides}
         growth = {"client": 0, "server": 0}
         for mark in range(1, repeats + 1):
             write_blob(path, size=size, mark=mark)
-            upload = through_service(service, path)
+            uploads = {
+                "service": through_service(service, path),
+                "messages": lambda: send_messages(channel, path),
+                "bytes": lambda: send_bytes(channel, path),
+            }
             client, server = Peak("self"), Peak(service.pid)
-            seconds["service"] += alternate({"service": upload}, repeats=1)["service"]
+            for name in sides if mark % 2 else reversed(sides):
+                before = cpu_seconds(os.getpid()) + cpu_seconds(sides[name])
+                seconds[name].append(seconds_of(uploads[name]))
+                cpu[name].append(cpu_seconds(os.getpid()) + cpu_seconds(sides[name]) - before)
             growth["client"] = max(growth["client"], client.growth_bytes())
             growth["server"] = max(growth["server"], server.growth_bytes())
-            bare = alternate(
-                {
-                    "messages": lambda: send_messages(channel, path),
-                    "bytes": lambda: send_bytes(channel, path),
-                },
-                repeats=1,
-            )
-            for name, spent in bare.items():
-                seconds[name] += spent
     return {
         "blob_bytes": size,
         "chunk_bytes": CHUNK_BYTES,
@@ -142,6 +156,7 @@ def measure(folder: Path, *, size: int, repeats: int) -> dict[str, Any]:
         "mib_per_second": {
             name: round(size / 2**20 / min(spent), 1) for name, spent in seconds.items()
         },
+        "cpu_seconds_of_both_sides": {name: round(min(spent), 2) for name, spent in cpu.items()},
         "rate_relative_to_messages": round(
             median_ratio(seconds, over="messages", under="service"), 3
         ),
