@@ -89,7 +89,6 @@ class ServiceConfig(BaseModel):
             CUDA device, or ``cpu`` where there is none.
         threads_per_worker: CPU threads of a worker; None shares all but one core.
         max_lanes: Most actions that run together.
-        max_batch_delay_seconds: How long a ready action waits for others like it.
         lease_seconds: How long a worker holds an action without a heartbeat.
         heartbeat_seconds: How often a worker's leases are renewed.
         max_attempts: How often an action is tried.
@@ -108,7 +107,6 @@ class ServiceConfig(BaseModel):
     devices: Annotated[tuple[str, ...], Field(min_length=1), NoDecode] = ("auto",)
     threads_per_worker: Positive | None = None
     max_lanes: Positive = 64
-    max_batch_delay_seconds: Seconds = 0.05
     lease_seconds: Annotated[float, Field(gt=0)] = 30
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10
     max_attempts: Positive = 3

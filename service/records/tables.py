@@ -51,7 +51,6 @@ audit = Table(
     Column("state", String(16), nullable=False),
     Column("round", Integer, nullable=False),
     Column("deadline", Float, nullable=False),
-    Column("traceparent", String(64)),
     Column("operator", Text),
     Column("error", Text),
     Column("report_digest", _DIGEST),
@@ -133,15 +132,6 @@ operation = Table(
     Column("kind", String(16), nullable=False),
     Column("created", Float, nullable=False),
     Index("ix_operation_tenant_id", "tenant", "id"),
-)
-
-worker = Table(
-    "worker",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("device", String(64), nullable=False),
-    Column("started", Float, nullable=False),
-    Column("seen", Float, nullable=False),
 )
 
 blob_ref = Table(

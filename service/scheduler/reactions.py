@@ -31,7 +31,7 @@ from service.records.jobs import (
     When,
 )
 from service.rounds import Rounds
-from service.scheduler.assignments import Assignments
+from service.scheduler.assignments import Assignment, Assignments
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
 
@@ -193,7 +193,7 @@ class Reactions:
             self._notices.set_step(group.audits, step)
 
     def _done(self, event: GroupDone) -> None:
-        group = self._assignments.take(event.group)
+        group = self._take(event.group)
         if group is None:
             return
         leases = {action.key: action.lease for action in group.actions}
@@ -214,8 +214,15 @@ class Reactions:
             self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
             self._apply(self._leases.complete(completions))
 
+    def _take(self, group_id: int) -> Assignment | None:
+        """Return a group that has left its device."""
+        group = self._assignments.take(group_id)
+        if group is not None:
+            self._notices.set_step(group.audits, None)
+        return group
+
     def _without_results(self, event: GroupFailed | GroupAbandoned) -> None:
-        group = self._assignments.take(event.group)
+        group = self._take(event.group)
         if group is None:
             return
         match event:

@@ -19,6 +19,11 @@ from service.watching import Watching
 
 COLLECTION = "operations"
 WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_DEFAULT = 20.0
+"""For calls that say neither how long to wait nor when they end."""
+
+ANSWER_SECONDS = 0.5
+"""What is left of a call's time for its answer."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -94,8 +99,13 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     ) -> operations_pb2.Operation:
         """Return the operation when it is done or the time is over, 60 s at most."""
         tenant, audit = self._parse(request.name)
-        asked = request.timeout.ToMilliseconds() / 1000 if request.HasField("timeout") else None
-        seconds = WAIT_SECONDS_MAX if asked is None else min(max(0.0, asked), WAIT_SECONDS_MAX)
+        seconds = WAIT_SECONDS_DEFAULT
+        left = context.time_remaining()
+        if left is not None:
+            seconds = min(left - ANSWER_SECONDS, WAIT_SECONDS_MAX)
+        if request.HasField("timeout"):
+            seconds = min(seconds, request.timeout.ToMilliseconds() / 1000)
+        seconds = max(0.0, seconds)
         return to_operation(await self._watching.end(tenant, audit, seconds=seconds))
 
     @override

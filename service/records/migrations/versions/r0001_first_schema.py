@@ -17,14 +17,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant")),
     )
     op.create_table(
-        "worker",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("device", sa.String(length=64), nullable=False),
-        sa.Column("started", sa.Float(), nullable=False),
-        sa.Column("seen", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_worker")),
-    )
-    op.create_table(
         "action",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -69,7 +61,6 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("deadline", sa.Float(), nullable=False),
-        sa.Column("traceparent", sa.String(length=64), nullable=True),
         sa.Column("operator", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("report_digest", sa.String(length=64), nullable=True),
