@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import load as load_arrays
 from typing_extensions import override
 
@@ -19,6 +20,8 @@ from auditor.plan.actions import (
 )
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
+
+Ids = npt.NDArray[np.int64]
 
 
 @final
@@ -38,6 +41,10 @@ class BlobValues(Values):
     @override
     def per_example(self, spec: Evaluate | Project) -> Floats:
         return self._arrays(spec)["values"]
+
+    def ids(self, spec: Evaluate) -> Ids:
+        """Return the ids of an evaluation's examples, [N]."""
+        return self._arrays(spec)["id"].astype(np.int64)
 
     @override
     def per_step(self, spec: Sweep) -> Floats:

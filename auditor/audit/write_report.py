@@ -9,6 +9,7 @@ from safetensors.numpy import save as save_arrays
 
 from auditor.audit.cost import gradient_examples
 from auditor.audit.limitations import limitations_of
+from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import plan_round
 from auditor.audit.questions import Row, questions_of
 from auditor.audit.results import BlobValues
@@ -68,6 +69,9 @@ def write_report(
         blobs: Where results are read, and the per-example effects written.
         results: The result of every action.
         software: What computed the figures.
+
+    Raises:
+        QueryError: If the rows of a probe are no pairs.
     """
     values = BlobValues(blobs, results)
     settings = resolve(request.estimator)
@@ -76,6 +80,7 @@ def write_report(
     per_example: dict[str, Floats] = {}
     absent: dict[str, NotComputed] = {}
     for row in questions_of(request, log):
+        require_pairs(row, values)
         sample = _sample(row, estimator, values)
         plain = row.query.of if isinstance(row.query, Probe) else row.query
         if plain.reduction == "none":

@@ -156,7 +156,11 @@ def query_examples(run: Run, query: Query) -> QueryExamples:
             remedy="Correct the value, or evaluate on all examples.",
         )
     index = torch.from_numpy(rows).to(run.device)
-    target = _column(table, query.target, query=query)[index]
+    target = (
+        _column(table, query.target, query=query)[index]
+        if query.class_ is None
+        else torch.full_like(index, query.class_)  # the data need not say what each example is
+    )
     inputs = tuple(
         _column(table, bound.get(name, name), query=query)[index]
         for name in run.computations(last).inputs

@@ -1,13 +1,18 @@
 """What an intervention does to a stage's steps: gates, and other examples in the batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from auditor.dynamics.draws import generator_for
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import StageExamples, bound_columns, recorded_examples
-from auditor.dynamics.tables import require_same_columns, selected_rows
+from auditor.dynamics.tables import (
+    Table,
+    known_values,
+    require_same_columns,
+    selected_rows,
+)
 from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention, Selection
 from auditor.stagelog.log import Stage
@@ -172,15 +177,25 @@ def _dropped(run: Run, stage_index: int, *, intervention: Intervention, seed: in
 
 
 def _selected(recorded: StageExamples, where: Selection) -> list[np.ndarray]:
-    """Return which rows of each table are meant; tables without the columns keep all of theirs."""
-    columns = where.columns
-    having = [set(columns) <= set(table.dataset.columns) for table in recorded.tables]
+    """Return which rows of each table are meant, [examples] bool each.
+
+    Of a mixture, tables without the columns, or without the texts, keep all of their rows.
+    """
+    masks = [_selected_of(table, where.columns) for table in recorded.tables]
+    if all(mask is None for mask in masks):
+        return [selected_rows(table, where.columns) for table in recorded.tables]  # says why
     return [
-        selected_rows(table, columns)
-        if has or not any(having)
-        else np.zeros(table.dataset.examples, dtype=bool)
-        for table, has in zip(recorded.tables, having, strict=True)
+        np.zeros(table.dataset.examples, dtype=bool) if mask is None else mask
+        for table, mask in zip(recorded.tables, masks, strict=True)
     ]
+
+
+def _selected_of(
+    table: Table, columns: Mapping[str, Sequence[str | int | bool]]
+) -> np.ndarray | None:
+    """Return which rows of one table are meant; None where it can hold no such row."""
+    known = {name: known_values(table, name, values=values) for name, values in columns.items()}
+    return selected_rows(table, known) if all(known.values()) else None
 
 
 def _resampled(

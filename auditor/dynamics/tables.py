@@ -79,6 +79,18 @@ def selected_rows(table: Table, columns: Mapping[str, Sequence[str | int | bool]
     return mask
 
 
+def known_values(
+    table: Table, name: str, *, values: Sequence[str | int | bool]
+) -> tuple[str | int | bool, ...]:
+    """Return the values that a column can hold: of texts its categories, of numbers any."""
+    column = table.dataset.columns.get(name)
+    if column is None:
+        return ()
+    if column.categories is not None:
+        return tuple(value for value in values if value in column.categories)
+    return tuple(value for value in values if not isinstance(value, str))
+
+
 def require_same_columns(reference: Table, original: Table, *, names: Sequence[str]) -> None:
     """Refuse a reference whose bound columns do not fit those of the data it replaces.
 

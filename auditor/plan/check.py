@@ -100,9 +100,25 @@ def _check_level(estimator: str, log: StageLog) -> None:
             "log.level",
             expected=f"level {required} for {estimator}: schedules, optimizer states at the "
             "boundaries and every batch with its data",
-            found=f"level {log.level}",
+            found=f"level {log.level}, without {_first_lacking(log)}",
             remedy="Use checkpoint_delta or task_vector, or record the run with batches.",
         )
+
+
+def _first_lacking(log: StageLog) -> str:
+    """Return the path of the first thing that keeps a log from level 2."""
+    for index in range(len(log.stages) + 1):
+        if log.boundary(index).optimizer is None:
+            at = "start" if index == 0 else f"stages[{index - 1}].checkpoints[-1]"
+            return f"{at}.optimizer"
+    for index, stage in enumerate(log.stages):
+        for field in ("schedule", "batches"):
+            if getattr(stage, field) is None:
+                return f"stages[{index}].{field}"
+        for name in stage.datasets:
+            if log.datasets[name].coverage.kind != "full":
+                return f'all examples of datasets["{name}"]'
+    return "nothing"
 
 
 def _require_unique(where: str, names: list[str]) -> None:

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from auditor.errors import InputError, UnsupportedError
-from auditor.plan.check_data import check_column, check_selection, set_named
+from auditor.plan.check_data import (
+    check_column,
+    check_selection,
+    require_examples,
+    set_named,
+)
 from auditor.plan.request import Intervention, Reference
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import Stage, StageLog
@@ -59,10 +64,8 @@ def check_intervention(
         case "drop":
             if intervention.where is None:
                 raise _missing(f"{where}.where", "which examples to drop, as column: values")
-            for name in stage.datasets:
-                check_selection(
-                    intervention.where, log.datasets[name], where=f"{where}.where", name=name
-                )
+            used = {name: log.datasets[name] for name in stage.datasets}
+            check_selection(intervention.where, used, where=f"{where}.where")
         case "change":
             raise UnsupportedError(
                 f"{where}.kind",
@@ -127,14 +130,16 @@ def _check_reference(
                 remedy="Correct the name or push the reference as an evaluation set.",
             )
         dataset, name = log.datasets[reference.dataset], reference.dataset
+        require_examples(dataset, where=f"{where}.dataset", name=name)
     else:
         found = set_named(reference.data or "", where=f"{where}.data", sets=evaluation_sets)
         dataset, name = found.dataset, found.name
     bound = [*stage.bindings.inputs.values(), stage.bindings.target]
     if stage.bindings.weight is not None:
         bound.append(stage.bindings.weight)
-    for column in bound:
-        own = log.datasets[stage.datasets[0]].columns[column]
-        check_column(column, dataset, like=own, where=where, name=name)
+    for used in stage.datasets:  # which agree on all but the categories
+        for column in bound:
+            own = log.datasets[used].columns[column]
+            check_column(column, dataset, like=own, where=where, name=name)
     if reference.where is not None:
-        check_selection(reference.where, dataset, where=f"{where}.where", name=name)
+        check_selection(reference.where, {name: dataset}, where=f"{where}.where")

@@ -2,28 +2,30 @@
 
 from collections.abc import Mapping
 
-from auditor.effects import Probe, Query
-from auditor.errors import QueryError
+from auditor.effects import Probe, Query, QueryKind
+from auditor.errors import QueryError, UnsupportedError
 from auditor.plan.check_data import check_column, check_selection, set_named
 from auditor.plan.request import Selection
-from auditor.stagelog.dataset import EvaluationSet
-from auditor.stagelog.log import StageLog
+from auditor.stagelog.dataset import Column, EvaluationSet
+from auditor.stagelog.log import Graph, Stage, StageLog
+
+TAKES_CLASS = frozenset({QueryKind.LOGIT, QueryKind.MARGIN, QueryKind.PROBABILITY})
+"""Kinds that may be asked for one class; the others are about each example's target."""
 
 
 def check_query(
     query: Query | Probe, *, where: str, log: StageLog, sets: Mapping[str, EvaluationSet]
 ) -> None:
-    """Refuse a query that the final model or its data cannot answer."""
+    """Refuse a query that the final model or its data cannot answer.
+
+    Raises:
+        QueryError: If the query does not fit the model, or a probe's two sets do not pair.
+        InputError: If the evaluation data lacks what the query reads.
+        PreconditionError: If the evaluation data was not pushed.
+        UnsupportedError: If the output it names is no row of logits per example.
+    """
     if isinstance(query, Probe):
-        treated = set_named(query.treated, where=f"{where}.treated", sets=sets)
-        control = set_named(query.control, where=f"{where}.control", sets=sets)
-        if treated.dataset.examples != control.dataset.examples:
-            raise QueryError(
-                where,
-                expected="treated and control rows in pairs",
-                found=f"{treated.dataset.examples} and {control.dataset.examples} examples",
-                remedy="Build both sets from the same examples, aligned by `id`.",
-            )
+        _check_pairs(query, where=where, sets=sets)
         for data in (query.treated, query.control):
             check_query(
                 query.of.model_copy(update={"data": data}), where=f"{where}.of", log=log, sets=sets
@@ -32,8 +34,102 @@ def check_query(
     found = set_named(query.data, where=f"{where}.data", sets=sets)
     stage = log.stages[-1]
     graph = log.graphs[stage.graph]
-    own = log.datasets[stage.datasets[0]].columns if stage.datasets else {}
+    _check_class(query, graph, where=where)
+    _check_inputs(query, found, where=where, log=log)
+    if query.class_ is None:
+        _check_target(query, found, where=where, log=log)
+    if query.where is not None:
+        check_selection(
+            Selection(columns={query.where.column: (query.where.equals,)}),
+            {found.name: found.dataset},
+            where=f"{where}.where",
+        )
+    ids = found.dataset.columns.get("id")
+    if ids is not None and (ids.shape or ids.dtype in {"float64", "float32", "float16", "bfloat16"}):
+        raise QueryError(
+            f"{where}.data.id",
+            expected="one whole number or text per example",
+            found=f"{ids.dtype} of shape {list(ids.shape)}",
+            remedy="Number the examples, or leave the column out.",
+        )
+
+
+def _check_pairs(probe: Probe, *, where: str, sets: Mapping[str, EvaluationSet]) -> None:
+    """Refuse sets whose rows cannot be pairs; that their ids agree is seen when they are read."""
+    treated = set_named(probe.treated, where=f"{where}.treated", sets=sets).dataset
+    control = set_named(probe.control, where=f"{where}.control", sets=sets).dataset
+    if treated.examples != control.examples:
+        raise QueryError(
+            where,
+            expected="treated and control rows in pairs",
+            found=f"{treated.examples} and {control.examples} examples",
+            remedy="Build both sets from the same examples, aligned by `id`.",
+        )
+    ours, theirs = treated.columns.get("id"), control.columns.get("id")
+    if (ours is None) != (theirs is None):
+        raise QueryError(
+            f"{where}.{'treated' if ours is None else 'control'}",
+            expected="a column `id` in both sets or in neither",
+            found="none here",
+            remedy="Give both sets the ids of the examples they were made from.",
+        )
+    if ours is not None and theirs is not None and ours.categories != theirs.categories:
+        raise QueryError(
+            f"{where}.control.id",
+            expected="the texts of the treated set's `id`, in their order",
+            found="others",
+            remedy="Write both sets from the same examples, or number the examples.",
+        )
+
+
+def _check_class(query: Query, graph: Graph, *, where: str) -> None:
+    if query.output >= len(graph.outputs):
+        raise QueryError(
+            f"{where}.output",
+            expected=f"one of {len(graph.outputs)} graph outputs",
+            found=query.output,
+            remedy="Outputs are numbered from 0; see `stageaudit log inspect`.",
+        )
+    shape = graph.outputs[query.output].shape
+    if len(shape) not in {1, 2}:
+        raise UnsupportedError(
+            f"{where}.output",
+            expected="logits [N, C], or log-odds [N]",
+            found=f"shape {list(shape)}",
+            remedy="Let the query name the output of the graph that holds one row per example.",
+        )
+    if query.class_ is None:
+        return
+    if query.kind not in TAKES_CLASS:
+        raise QueryError(
+            f"{where}.class",
+            expected=f"no class for {query.kind.value}, which is about each example's target",
+            found=query.class_,
+            remedy="Use `where` to select examples of one class, or ask for probability.",
+        )
+    classes = 2 if len(shape) == 1 or shape[1] == 1 else shape[1]  # log-odds tell two apart
+    if isinstance(classes, int) and query.class_ >= classes:
+        raise QueryError(
+            f"{where}.class",
+            expected=f"a class from 0 to {classes - 1}",
+            found=query.class_,
+            remedy="Correct the class; the model has no such output.",
+        )
+
+
+def _check_inputs(query: Query, found: EvaluationSet, *, where: str, log: StageLog) -> None:
+    stage = log.stages[-1]
+    graph = log.graphs[stage.graph]
     inputs = query.inputs or stage.bindings.inputs
+    known = [value.name for value in graph.inputs]
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+        raise QueryError(
+            f"{where}.inputs.{unknown[0]}",
+            expected="an input of the final stage's graph: " + ", ".join(known),
+            found=unknown[0],
+            remedy="Correct the name; `stageaudit log inspect` lists the inputs.",
+        )
     for value in graph.inputs:
         if value.name not in inputs:
             raise QueryError(
@@ -42,30 +138,39 @@ def check_query(
                 found=", ".join(inputs),
                 remedy="Name the column that feeds each graph input.",
             )
+        like = _trained_on(log, stage, stage.bindings.inputs.get(value.name))
         column = inputs[value.name]
-        like = own.get(stage.bindings.inputs.get(value.name, ""))
         check_column(column, found.dataset, like=like, where=f"{where}.data", name=found.name)
-    if query.class_ is None or query.kind in {"loss", "accuracy"}:
-        check_column(query.target, found.dataset, like=None, where=where, name=found.name)
-    if query.where is not None:
-        check_selection(
-            Selection(columns={query.where.column: (query.where.equals,)}),
-            found.dataset,
-            where=f"{where}.where",
-            name=found.name,
-        )
-    if query.output >= len(graph.outputs):
+
+
+def _check_target(query: Query, found: EvaluationSet, *, where: str, log: StageLog) -> None:
+    """Refuse a target that is no class per example, or that numbers its classes differently."""
+    at = f"{where}.target"
+    check_column(query.target, found.dataset, like=None, where=at, name=found.name)
+    column = found.dataset.columns[query.target]
+    if column.shape:
         raise QueryError(
-            f"{where}.output",
-            expected=f"one of {len(graph.outputs)} graph outputs",
-            found=query.output,
-            remedy="Outputs are numbered from 0; see `stageaudit log inspect`.",
+            at,
+            expected="a column of one class per example",
+            found=f"shape {list(column.shape)}",
+            remedy="Name the column that holds the class of each example.",
         )
-    classes = graph.outputs[query.output].shape[-1] if graph.outputs[query.output].shape else 1
-    if query.class_ is not None and isinstance(classes, int) and query.class_ >= classes:
+    stage = log.stages[-1]
+    own = _trained_on(log, stage, stage.bindings.target)
+    if own is None or query.output != stage.bindings.output:
+        return
+    if column.categories != own.categories:
         raise QueryError(
-            f"{where}.class",
-            expected=f"a class from 0 to {classes - 1}",
-            found=query.class_,
-            remedy="Correct the class; the model has no such output.",
+            at,
+            expected="classes as the training data numbers them: "
+            + (", ".join(own.categories) if own.categories else "numbers, not texts"),
+            found=", ".join(column.categories) if column.categories else "numbers",
+            remedy="Write the evaluation set's classes as in the training data.",
         )
+
+
+def _trained_on(log: StageLog, stage: Stage, column: str | None) -> Column | None:
+    """Return a column of the final stage's data; None where the log has none."""
+    if column is None or not stage.datasets:
+        return None
+    return log.datasets[stage.datasets[0]].columns.get(column)

@@ -6,9 +6,12 @@ from pydantic import Field
 
 from auditor.effects import Probe, Query, Where
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
+from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Name, Record
 
 AUDIT_SCHEMA: Final = "stageaudit.audit.v1"
+LABEL_LIMIT = 128
+"""Length of an intervention's label, which reports hold as a name."""
 
 
 class StepWindow(Record):
@@ -22,6 +25,14 @@ class Selection(Record):
     """Examples of a dataset: every column named must hold one of its values."""
 
     columns: dict[Name, Annotated[tuple[str | int | bool, ...], Field(min_length=1)]]
+
+    @property
+    def parts(self) -> list[str]:
+        """The columns and their values as short texts."""
+        return [
+            f"{column}={'|'.join(map(str, values))}"
+            for column, values in sorted(self.columns.items())
+        ]
 
 
 class Reference(Record):
@@ -63,22 +74,24 @@ class Intervention(Record):
 
     @property
     def label(self) -> str:
-        """A short text that tells this intervention from others of the same audit."""
+        """A short text that tells this intervention from others of the same audit; a Name."""
         parts = [self.kind, self.stage]
         if self.alpha is not None:
             parts.append(f"alpha={self.alpha:g}")
-        if self.where is not None:
-            parts += [
-                f"{column}={'|'.join(map(str, values))}"
-                for column, values in sorted(self.where.columns.items())
-            ]
+        parts += [] if self.where is None else self.where.parts
         if self.reference is not None:
             parts.append(f"by={self.reference.dataset or (self.reference.data or '')[:12]}")
+            parts += [] if self.reference.where is None else self.reference.where.parts
+            parts += ["order=recorded"] if self.reference.order == "recorded" else []
         if self.steps is not None:
             parts.append(f"steps={self.steps.first_step}-{self.steps.end_step}")
         if self.divisor == "kept":
             parts.append("divisor=kept")
-        return " ".join(parts)
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(parts))
+        if len(text) <= LABEL_LIMIT:
+            return text
+        end = f"… {digest_of(self)[:12]}"  # what was cut off still tells it from others
+        return text[: LABEL_LIMIT - len(end)] + end
 
 
 class AuditRequest(Record):

@@ -24,6 +24,14 @@ def refuse_unsupported(log: StageLog) -> None:
         _refuse_arithmetic(stage, where=where)
         _refuse_randomness(stage, where=f"{where}.stochastic")
         _refuse_mixed_precision(log, stage, where=where)
+        if stage.bindings.mask is not None:
+            raise UnsupportedError(
+                f"{where}.bindings.mask",
+                expected="no mask",
+                found=stage.bindings.mask,
+                remedy="Leave masked examples out of the batches, or bind the column as `weight`, "
+                "which does not change the divisor of a mean.",
+            )
         if stage.parents is not None:
             raise UnsupportedError(
                 f"{where}.parents",

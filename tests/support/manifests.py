@@ -117,3 +117,10 @@ def make_request(**changes: object) -> AuditRequest:
 def replace_by_held_out(stage: str) -> Intervention:
     """Return a replace of ``stage`` by the evaluation set :data:`DATA`."""
     return Intervention(kind="replace", stage=stage, reference=Reference(data=DATA))
+
+
+def with_output(log: StageLog, *shape: int | str) -> StageLog:
+    """Return the log with a graph whose output has another shape."""
+    output = GraphValue(name="y", dtype="float32", shape=shape)
+    graph = log.graphs["model"].model_copy(update={"outputs": (output,)})
+    return log.model_copy(update={"graphs": {"model": graph}})

@@ -29,6 +29,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stochastic": {"dropout": "seeded"}}, "stages[1].stochastic.dropout"),
     ({"stochastic": {"augmentation": "not_recorded"}}, "stages[1].stochastic.augmentation"),
     ({"parents": ("stage0",)}, "stages[1].parents"),
+    (
+        {"bindings": {"inputs": {"x": "image"}, "target": "label", "mask": "label"}},
+        "stages[1].bindings.mask",
+    ),
 ]
 
 
