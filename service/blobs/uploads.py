@@ -5,11 +5,12 @@ step is a rename. The hash is computed as the bytes arrive; after a restart it i
 more from the file. Nothing else is remembered, so a crash leaves nothing to repair.
 """
 
+import errno
 import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import final
 
@@ -25,6 +26,7 @@ BUSY_SECONDS = 5.0
 """An upload whose writer was silent for this long may be continued by another one."""
 
 HASHING_THREADS = 4
+FLUSH_BYTES = 32 * 2**20
 
 _READ_BYTES = 2**20
 
@@ -51,6 +53,8 @@ class Upload:
         self._hasher = hashlib.sha256()
         self._closed = False
         self._finishing = False
+        self._flushed = 0
+        self._flushing: Future[None] | None = None
         self._last_seen = clock.monotonic()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
@@ -103,14 +107,11 @@ class Upload:
             hashing = self._hashing.submit(self._hash, fresh)
             try:
                 self._write(fresh)
+                self._flush_early()
             except OSError as error:
+                raise self._failed(error) from error
+            finally:
                 hashing.result()
-                os.ftruncate(self._descriptor, self.committed)
-                self._close()  # the hash is ahead of the file: the next stream begins anew
-                raise ResourceError(
-                    "store", expected="free space", found=error.strerror, remedy="Free some space."
-                ) from error
-            hashing.result()
             self.committed += sum(len(part) for part in fresh)
             self._last_seen = self._clock.monotonic()
 
@@ -142,10 +143,15 @@ class Upload:
                     found=f"SHA-256 {found}",
                     remedy="Hash the file again: it changed, or it was damaged on the way.",
                 )
-            os.fchmod(self._descriptor, 0o440)
-            os.fsync(self._descriptor)
+            try:
+                if self._flushing is not None:
+                    self._flushing.result()
+                os.fchmod(self._descriptor, 0o440)
+                os.fsync(self._descriptor)
+                _adopt(self._path, target)
+            except OSError as error:
+                raise self._failed(error) from error
             self._close()
-            _adopt(self._path, target)
 
     def release(self) -> None:
         """Give the upload back; what was received stays."""
@@ -163,9 +169,36 @@ class Upload:
         for part in parts:
             self._hasher.update(part)
 
+    def _flush_early(self) -> None:
+        """Let the disk begin while bytes still arrive, so that the last fsync finds little."""
+        if self._flushing is not None:
+            if not self._flushing.done():
+                return
+            self._flushing.result()  # the kernel tells of a lost page once only
+        if self.committed - self._flushed >= FLUSH_BYTES:
+            self._flushed = self.committed
+            self._flushing = self._hashing.submit(os.fdatasync, self._descriptor)
+
+    def _failed(self, error: OSError) -> ResourceError | UnavailableError:
+        """Drop an upload whose file or hash can no longer be relied upon."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            return ResourceError(
+                "store", expected="free space", found=error.strerror, remedy="Free some space."
+            )
+        return UnavailableError(
+            "store",
+            expected="a disk that can be written",
+            found=error.strerror,
+            remedy="Check the disk of the data folder, then send the blob again.",
+        )
+
     def _close(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._flushing is not None:
+                wait([self._flushing])
             os.close(self._descriptor)
 
     def _require_open(self) -> None:

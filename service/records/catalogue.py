@@ -4,7 +4,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, final
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from auditor.errors import ArtifactMissingError
 from auditor.stagelog.digest import Digest
@@ -14,6 +26,9 @@ from service.records.engine import Database
 from service.records.plans import chunks
 from service.records.requests import ensure_tenant, store_answer, stored_answer
 from service.records.tables import blob_ref, model, report, stage_log
+
+NOTED_SECONDS = 3600.0
+"""A blob's use is noted at most this often: looking must not cost a write each time."""
 
 
 @final
@@ -31,17 +46,28 @@ class SqlCatalogue:
 
     def held_blobs(self, tenant: str, digests: Sequence[Digest]) -> Mapping[Digest, int]:
         """Return the length of each of these blobs that the tenant holds, and note their use."""
+        wanted = list(dict.fromkeys(digests))
 
-        def work(connection: Connection) -> Mapping[Digest, int]:
+        def look(connection: Connection) -> tuple[dict[Digest, int], list[Digest]]:
             held: dict[Digest, int] = {}
-            for chunk in chunks(list(dict.fromkeys(digests))):
-                theirs = and_(blob_ref.c.tenant == tenant, blob_ref.c.digest.in_(chunk))
-                connection.execute(update(blob_ref).where(theirs).values(last_seen=self._now()))
-                query = select(blob_ref.c.digest, blob_ref.c.size).where(theirs)
-                held |= {Digest(row.digest): row.size for row in connection.execute(query)}
-            return held
+            stale: list[Digest] = []
+            for chunk in chunks(wanted):
+                query = select(blob_ref).where(_theirs(tenant, chunk))
+                for row in connection.execute(query):
+                    held[Digest(row.digest)] = row.size
+                    if row.last_seen < self._now() - NOTED_SECONDS:
+                        stale.append(Digest(row.digest))
+            return held, stale
 
-        return self._database.write("held_blobs", work)
+        def note(connection: Connection) -> None:
+            for chunk in chunks(stale):
+                touched = update(blob_ref).where(_theirs(tenant, chunk))
+                connection.execute(touched.values(last_seen=self._now()))
+
+        held, stale = self._database.read(look)
+        if stale:
+            self._database.write("note_blobs", note)
+        return held
 
     def add_blobs(self, tenant: str, sizes: Mapping[Digest, int]) -> None:
         """Note that the tenant has sent these blobs; twice is harmless."""
@@ -182,6 +208,10 @@ class SqlCatalogue:
         if earlier is None:
             store_answer(connection, tenant, request, answer=digest, now=now)
         return known
+
+
+def _theirs(tenant: str, digests: Sequence[Digest]) -> ColumnElement[bool]:
+    return and_(blob_ref.c.tenant == tenant, blob_ref.c.digest.in_(digests))
 
 
 def _where(table: Table, tenant: str, digest: Digest) -> Select[Any]:

@@ -23,7 +23,7 @@ from service.threads import Threads
 CHUNK_BYTES = 2**20
 BATCH_BYTES = 3 * 2**20
 BATCH_COUNT = 1000
-RUN_MESSAGES = 8
+RUN_MESSAGES = 4
 """Most messages that wait for the disk; bounds the memory of an upload."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
