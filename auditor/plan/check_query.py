@@ -45,7 +45,9 @@ def check_query(
             where=f"{where}.where",
         )
     ids = found.dataset.columns.get("id")
-    if ids is not None and (ids.shape or ids.dtype in {"float64", "float32", "float16", "bfloat16"}):
+    if ids is not None and (
+        ids.shape or ids.dtype in {"float64", "float32", "float16", "bfloat16"}
+    ):
         raise QueryError(
             f"{where}.data.id",
             expected="one whole number or text per example",

@@ -87,7 +87,9 @@ class Intervention(Record):
             parts.append(f"steps={self.steps.first_step}-{self.steps.end_step}")
         if self.divisor == "kept":
             parts.append("divisor=kept")
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(parts))
+        text = "".join(
+            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(parts)
+        )
         if len(text) <= LABEL_LIMIT:
             return text
         end = f"… {digest_of(self)[:12]}"  # what was cut off still tells it from others

@@ -11,6 +11,7 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import recorded_examples
 from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention, Reference, Selection, StepWindow
+from auditor.stagelog.batches import BatchRow, write_batches
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import canonical_bytes
 from tests.support.cases import CASES, make_columns, make_run, write_dataset
@@ -212,3 +213,47 @@ def test_change_is_left_to_a_later_version(run: Run) -> None:
 
     with pytest.raises(UnsupportedError, match="later version"):
         intervened_examples(run, 1, intervention=change, seed=0)
+
+
+def mixture(run: Run, **texts: tuple[str, ...]) -> Run:
+    """Return the run with stage 1 on several datasets of 24 examples, a text for each half."""
+    generator = torch.Generator().manual_seed(2)
+    datasets = dict(run.log.datasets)
+    for name, categories in texts.items():
+        written = write_dataset(
+            make_columns(24, generator=generator, dtype=torch.float64), blobs=run.blobs
+        )
+        source = written.columns["source"].model_copy(update={"categories": categories})
+        datasets[name] = written.model_copy(
+            update={"columns": {**written.columns, "source": source}}
+        )
+    stage = run.log.stages[1]
+    rows = [
+        [BatchRow(dataset=name, indices=np.arange(4) + step, weights=None) for name in texts]
+        for step in range(stage.steps)
+    ]
+    batches = run.blobs.write(write_batches(rows, first_step=stage.first_step))
+    stage = stage.model_copy(update={"batches": batches, "datasets": tuple(texts)})
+    stages = (run.log.stages[0], stage, *run.log.stages[2:])
+    log = run.log.model_copy(update={"datasets": datasets, "stages": stages})
+    return Run(log, run.log_digest, run.blobs)
+
+
+def test_drop_from_a_mixture_leaves_datasets_without_the_text_alone(run: Run) -> None:
+    mixed = mixture(run, own=("a", "x"), bought=("v", "w"))
+    drop = Intervention(kind="drop", stage="stage1", where=where(source="v"), divisor="kept")
+
+    examples = intervened_examples(mixed, 1, intervention=drop, seed=0)
+
+    assert examples.weights is not None
+    bought = examples.table == 1
+    assert examples.weights[~bought].tolist() == [1.0] * 20
+    assert examples.weights[bought].tolist() == (examples.index[bought] % 2).astype(float).tolist()
+
+
+def test_drop_of_a_text_that_no_dataset_knows_is_refused(run: Run) -> None:
+    mixed = mixture(run, own=("a", "x"), bought=("v", "w"))
+    drop = Intervention(kind="drop", stage="stage1", where=where(source="z"))
+
+    with pytest.raises(InputError, match="one of a, x, found z"):
+        intervened_examples(mixed, 1, intervention=drop, seed=0)

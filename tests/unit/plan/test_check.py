@@ -285,7 +285,9 @@ def test_check_refuses_data_of_which_only_hashes_were_kept():
 def test_check_drops_from_a_mixture_what_one_of_its_datasets_holds(selection, where):
     columns = {name: COLUMNS[name] for name in ("image", "label")}
     datasets = {
-        "own": make_dataset(columns=columns | {"source": Column(dtype="int32", categories=("own",))}),
+        "own": make_dataset(
+            columns=columns | {"source": Column(dtype="int32", categories=("own",))}
+        ),
         "bought": make_dataset(
             columns=columns | {"source": Column(dtype="int32", categories=("vendor",))}
         ),
