@@ -204,7 +204,10 @@ def test_interrupt_cancels_the_audit_and_ends_with_130(
         assert process.stderr is not None
         name = process.stderr.readline().split()[-1]  # printed once the audit is accepted
         process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=60)
+        try:
+            code = process.wait(timeout=60)
+        finally:
+            process.kill()
 
     assert code == 130
     assert type_("watch", name, "--json").code == 9
