@@ -61,13 +61,14 @@ def describe_stage_log(blobs: FolderBlobs, digest: Digest) -> Plain:
 
 def check_stage_log_content(blobs: FolderBlobs, digest: Digest) -> Plain:
     """Check every blob of a log against its manifest."""
-    from auditor.model.onnx_graph import check_graph  # noqa: PLC0415 - parsers come after limits
+    from auditor.model.graph_state import require_log  # noqa: PLC0415 - parsers come after limits
+    from auditor.model.onnx_graph import check_graph  # noqa: PLC0415
     from auditor.stagelog.content import check_content  # noqa: PLC0415
 
     log = _read_log(blobs, digest)
     check_content(log, blobs)
-    for graph in log.graphs.values():
-        check_graph(blobs.read(Digest(graph.onnx)))
+    graphs = {name: check_graph(blobs.read(Digest(g.onnx))) for name, g in log.graphs.items()}
+    require_log(log, graphs)
     return {}
 
 

@@ -2,20 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NoReturn, final
+from typing import final
 
 import torch
 
 from auditor.errors import InputError, ShapeError
+from auditor.model.graph_state import require_state
 from auditor.model.limits import DEFAULT_LIMITS, ImportLimits
-from auditor.model.onnx_description import GraphDescription, Mode, TensorType
+from auditor.model.onnx_description import GraphDescription, Mode
 from auditor.model.onnx_graph import check_graph
 from auditor.model.outside import outside_transforms
 from auditor.model.plan import Plan
 from auditor.model.specialise import Specialiser
 from auditor.stagelog.log import ParameterInfo
-
-_REMEDY = "Export the graph again from the model that was trained (auditor.record.export_graph)."
 
 
 @final
@@ -39,13 +38,13 @@ class OnnxModel:
         self._description = description
         self._limits = limits
         self._plans: OrderedDict[object, Plan] = OrderedDict()
+        require_state(description, names)
         canonical = {name: info.tied_to or name for name, info in names.items()}
         state = [value for value in description.inputs if value.name in names]
         self._parameters: dict[str, str] = {}
         self._buffers: dict[str, str] = {}
         for value in state:
             name = canonical[value.name]
-            _require_same(value, names[value.name])
             kind = names[name].kind if name in names else names[value.name].kind
             (self._parameters if kind == "parameter" else self._buffers)[value.name] = name
         self.inputs = tuple(value for value in description.inputs if value.name not in names)
@@ -53,7 +52,6 @@ class OnnxModel:
         own = {name: info for name, info in names.items() if canonical[name] == name}
         self.params = {name: info for name, info in own.items() if info.kind == "parameter"}
         self.buffers = {name: info for name, info in own.items() if info.kind == "buffer"}
-        self._require_every_parameter(names)
 
     @classmethod
     def load(
@@ -119,25 +117,6 @@ class OnnxModel:
         self._plans[key] = plan
         return plan
 
-    def _require_every_parameter(self, names: Mapping[str, ParameterInfo]) -> None:
-        """Refuse a graph in which a parameter is missing or has no effect."""
-        needed = {value.name for value in self._description.outputs}
-        for node in reversed(self._description.nodes):
-            if needed.intersection(node.outputs):
-                needed.update(node.inputs)
-        consumed = {name for value, name in self._parameters.items() if value in needed}
-        for name in self.params:
-            if name not in consumed:
-                present = name in self._parameters.values()
-                _mismatch(
-                    name,
-                    "a parameter that the graph's outputs depend on",
-                    "one without effect" if present else "no input of this name",
-                )
-        for name in self._description.constants:
-            if name in names:
-                _mismatch(name, "a graph input without data", "an initialiser with data")
-
     def _require_shapes(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         if len(shapes) != len(self.inputs):
             raise InputError(
@@ -158,18 +137,3 @@ class OnnxModel:
                     found=f"shape {shape}",
                     remedy="Bind a column of this shape, or export with a dynamic batch axis.",
                 )
-
-
-def _require_same(value: TensorType, info: ParameterInfo) -> None:
-    """Refuse a parameter that has another shape or dtype in the graph than in the state."""
-    if value.shape != info.shape or value.dtype != info.dtype:
-        raise ShapeError(
-            f"parameters[{value.name}]",
-            expected=f"{info.dtype} of shape {info.shape} as in the stage log",
-            found=f"{value.dtype} of shape {value.shape} in the graph",
-            remedy=_REMEDY,
-        )
-
-
-def _mismatch(name: str, expected: str, found: str) -> NoReturn:
-    raise InputError(f"parameters[{name}]", expected=expected, found=found, remedy=_REMEDY)

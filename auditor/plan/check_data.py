@@ -111,7 +111,7 @@ def _require_somewhere(column: str, datasets: Mapping[str, Dataset], *, where: s
         )
 
 
-def _check_value(value: str | int | bool, columns: Mapping[str, Column], *, where: str) -> None:
+def _check_value(value: str | int, columns: Mapping[str, Column], *, where: str) -> None:
     """Refuse a value that none of the columns, by dataset, can hold."""
     several = [column for column in columns.values() if column.shape]
     if several:
