@@ -60,8 +60,8 @@ def test_most_intervals_hold_the_exact_truth(demo: Demo) -> None:
     inside = [row["inside"] for row in demo.said["rows"]]
 
     assert len(inside) == 12
-    # 90 % intervals: three misses of twelve or more would happen in one of nine such tables.
-    assert sum(inside) >= 10
+    # Two rows are exact by construction. Of ten 90 % intervals five or more miss once in 600 tables.
+    assert sum(inside) >= 8
 
 
 def test_kept_report_verifies_with_the_command(demo: Demo) -> None:
