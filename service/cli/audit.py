@@ -34,7 +34,7 @@ def audit(
     request: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[REQUEST.yaml]",
+            metavar="REQUEST.yaml",
             help="The request; flags override its fields.",
             exists=True,
             dir_okay=False,

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from auditor.errors import AuditorError
@@ -210,7 +211,7 @@ def _table(findings: Sequence[Finding]) -> Table:
         table.add_column(overflow="fold")
     for finding in findings:
         colour = colours[finding.status]
-        table.add_row(
-            f"[{colour}]{finding.status}[/]", finding.check, finding.found, finding.remedy
-        )
+        # Escaped: "[log]" names an extra and is no markup.
+        cells = map(escape, (finding.check, finding.found, finding.remedy))
+        table.add_row(f"[{colour}]{finding.status}[/]", *cells)
     return table

@@ -14,6 +14,7 @@ from service.cli.doctor import (
     check_key,
     check_python,
     check_service,
+    doctor,
 )
 from service.keys import add_trusted_key, create_signing_key
 
@@ -36,6 +37,12 @@ def test_missing_extra_is_a_note_that_says_how_to_install_it() -> None:
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_installed_extra_is_ok(extra: str) -> None:
     assert check_extra(extra, is_installed=lambda _: True).status is Status.OK
+
+
+def test_doctor_prints_the_names_of_extras(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor()
+
+    assert "[demo]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("missing", "status"), [(0, Status.OK), (1, Status.PROBLEM)])
