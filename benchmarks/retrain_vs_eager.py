@@ -78,7 +78,7 @@ def main() -> None:
     """Print the figures; exit with 1 when a ratio exceeds the bound."""
     options = read_options(__doc__)
     facts = machine_facts()
-    scale, repeats = (0.2, 3) if options.quick else (1.0, 9)
+    scale, repeats = (0.2, 3) if options.quick else (1.0, 7)
     results = {
         workload.name: measure(workload, repeats=repeats)
         for workload in workloads(steps_scale=scale)

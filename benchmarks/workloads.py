@@ -119,7 +119,7 @@ def workloads(*, steps_scale: float = 1.0) -> Iterator[Workload]:
     square = images.reshape(-1, 1, PIXELS, PIXELS)
 
     def sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-4)
+        return SGD(parameters, lr=0.005, momentum=0.9, weight_decay=1e-4)
 
     def adamw(parameters: Iterable[nn.Parameter]) -> Optimizer:
         return AdamW(parameters, lr=1e-3)
