@@ -77,8 +77,8 @@ def print_disagreements(report: Report, rows: Sequence[ComparedRow], *, console:
     by_name = {(row.effect.query, row.effect.kind, row.effect.stage): row for row in rows}
     console.print(Padding.indent(Text("Where skip and replace disagree", style="bold"), INDENT))
     for query, meaning in (
-        (CUE, "Its {steps} updates made the network surer of everything; its data planted nothing"),
-        (LOSS, "Its {steps} updates helped; its data no more than other clean data would have"),
+        (CUE, "{steps} updates on other clean data raise it as much: its own data planted nothing"),
+        (LOSS, "{steps} updates on other clean data help as much: it is not its own data"),
     ):
         for stage in report.log.stages:
             skip, replace = (by_name[query, kind, stage].effect for kind in ("skip", "replace"))
