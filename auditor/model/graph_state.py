@@ -102,7 +102,10 @@ def _axis(size: int | str) -> int | str:
 
 
 def _listed(values: list[tuple[str, str, tuple[int | str, ...]]]) -> str:
-    return ", ".join(f"{name} {dtype} {list(shape)}" for name, dtype, shape in values) or "none"
+    return (
+        ", ".join(f"{name} {dtype} [{', '.join(map(str, shape))}]" for name, dtype, shape in values)
+        or "none"
+    )
 
 
 def _mismatch(name: str, expected: str, found: str) -> NoReturn:

@@ -82,10 +82,11 @@ class JobService:
         return bytes(self.host.objects.read(report.bundle_digest))
 
 
-def evaluation_blobs(run: RecordedRun) -> tuple[str, ...]:
-    """Return the digests of the evaluation set's manifest and shards."""
-    manifest = parse_evaluation_set(run.blobs.read(run.evaluation))
-    return (run.evaluation, *(shard.digest for shard in manifest.dataset.shards))
+def evaluation_blobs(run: RecordedRun, evaluation: Digest | None = None) -> tuple[str, ...]:
+    """Return the digests of an evaluation set's manifest and shards; by default the run's own."""
+    digest = evaluation or run.evaluation
+    manifest = parse_evaluation_set(run.blobs.read(digest))
+    return (digest, *(shard.digest for shard in manifest.dataset.shards))
 
 
 def make_request(run: RecordedRun, *, seed: int = 0, name: str = "loss") -> AuditRequest:
