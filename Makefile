@@ -51,6 +51,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -P proto/generate.py --check
+	$(BIN)/python -P docs/reference/generate.py --check
 	mkdir -p $(dir $(IMAGE))
 	$(BIN)/python -P proto/generate.py --image $(IMAGE)
 	$(BIN)/buf lint $(IMAGE) --path stageaudit --config proto/buf.yaml
