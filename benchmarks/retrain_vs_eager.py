@@ -5,8 +5,9 @@ Usage: python -m benchmarks.retrain_vs_eager [--quick] [--json F]
 ``warm`` is the wall time of ``advance`` over the whole stage, one lane, relative to the eager loop
 over the same batches: median over alternating repeats; the bound is 1.1. ``first`` is the first
 call on a freshly opened log, with reading, import and tracing. ``deviation`` is the largest
-difference of a final parameter from the recorded one, relative to the largest parameter: both did
-the same work.
+difference of a final parameter from the recorded one, relative to the largest parameter, and
+``perturbed`` the same for the eager loop started 1e-7 beside its start: where the two are alike, both
+did the same work and the training amplifies rounding.
 """
 
 import sys
@@ -14,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
@@ -29,6 +32,7 @@ from benchmarks.measuring import (
 from benchmarks.workloads import Workload, record, train, workloads
 
 BOUND = 1.1
+PERTURBATION = 1e-7
 
 
 def retrain(run: Run) -> TrainingState:
@@ -42,6 +46,21 @@ def relative_deviation(run: Run, state: TrainingState) -> float:
     """Return how far a state is from the recorded end of the run."""
     recorded = run.boundary(1).theta
     return float((state.theta - recorded).abs().max() / recorded.abs().max())
+
+
+def perturbed_deviation(workload: Workload) -> float:
+    """Return how far two eager trainings end from each other that start 1e-7 apart."""
+    generator = torch.Generator().manual_seed(2)
+    ends = []
+    for size in (0.0, PERTURBATION):
+        model = workload.build()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.mul_(1 + size * noise)
+        train(workload, model)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    return float((ends[0] - ends[1]).abs().max() / ends[0].abs().max())
 
 
 def measure(workload: Workload, *, repeats: int) -> dict[str, Any]:
@@ -71,6 +90,7 @@ def measure(workload: Workload, *, repeats: int) -> dict[str, Any]:
         "warm": round(median_ratio(seconds, over="retrain", under="eager"), 3),
         "first": round(first / min(seconds["eager"]), 3),
         "deviation": deviation,
+        "perturbed": perturbed_deviation(workload),
     }
 
 
