@@ -43,7 +43,7 @@ class Call:
 
 
 @final
-class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class Edge(grpc.aio.ServerInterceptor):
     """The interceptor of the service: one, so that the order of its parts is plain.
 
     Args:
@@ -64,14 +64,13 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
     @override
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Wrap the method's behaviour."""
+    ) -> Handler | None:
+        """Wrap the method's behaviour; an unknown method has no handler and is UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
-        # An unknown method has no handler, whatever the stubs say; gRPC answers UNIMPLEMENTED.
-        if not handler:
-            return handler
+        if handler is None:
+            return None
         kind = _kind(handler)
         service, _, name = handler_call_details.method.removeprefix("/").rpartition("/")
 

@@ -23,7 +23,7 @@ class Readiness:
     """
 
     def __init__(self, *, conditions: tuple[str, ...], metrics: Metrics) -> None:
-        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
+        self.servicer = health.aio.HealthServicer()
         self._conditions = dict.fromkeys(conditions, False)
         self._draining = False
         self._metrics = metrics
