@@ -6,7 +6,7 @@ Usage: python -m benchmarks.retrain_vs_eager [--quick] [--json F]
 over the same batches: median over alternating repeats; the bound is 1.1. ``first`` is the first
 call on a freshly opened log, with reading, import and tracing. ``deviation`` is the largest
 difference of a final parameter from the recorded one, relative to the largest parameter, and
-``perturbed`` the same for the eager loop against itself when it starts 1e-7 beside: where the two are
+``perturbed`` the same for the eager loop against itself, started 1e-7 beside: where the two are
 alike, both sides did the same work and the training amplifies rounding.
 """
 
