@@ -21,7 +21,7 @@ from auditor.stagelog.evaluation import parse_evaluation_set
 from auditor.stagelog.log import StageLog
 from auditor.stagelog.validate import parse_manifest, refuse_unsupported, validate
 
-DEFAULT_MAX_LANES = 16
+DEFAULT_MAX_LANES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

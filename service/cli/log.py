@@ -13,6 +13,7 @@ from rich.table import Table
 
 from auditor.edge.folder import read_log
 from auditor.errors import PreconditionError, UnsupportedError
+from auditor.report.wording import consistency_statement
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.validate import refuse_unsupported, validate
 from service.cli.output import ExitCode, JsonOption, console, emit, progress
@@ -107,7 +108,6 @@ def _replay(
     """Return one finding a stage."""
     try:
         from auditor.dynamics.consistency import check_segment
-
         from auditor.dynamics.run import Run
     except ImportError as error:
         raise _needs("record", error) from error
@@ -232,12 +232,7 @@ def _print_findings(
             style="bold red" if finding.verdict == "inconsistent" else "yellow",
         )
     if findings and all(finding.verdict == "consistent" for finding in findings):
-        console.print(
-            f"The {len(findings)} replayed segments reproduce the recorded checkpoints within "
-            f"{max(finding.deviation for finding in findings):.1e}; training outside the recorded "
-            "steps and a forger who recomputes are not excluded.",
-            markup=False,
-        )
+        console.print(consistency_statement(tuple(findings)), markup=False)
 
 
 def _needs(extra: str, error: ImportError) -> PreconditionError:

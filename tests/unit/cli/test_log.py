@@ -73,7 +73,7 @@ def test_check_with_replay_says_what_a_replay_means(
     assert leave("log", "check", tmp_path, "--replay") == 0
 
     text = " ".join(capsys.readouterr().out.split())
-    assert "The 2 replayed segments reproduce the recorded checkpoints" in text
+    assert "The 4 replayed segments reproduce the recorded checkpoints" in text
     assert "a forger who recomputes are not excluded" in text
 
 

@@ -26,5 +26,5 @@ def test_parse_reads_labels_and_values() -> None:
 def test_shown_lines_are_what_moved_and_means() -> None:
     assert shown_lines(EXPOSITION) == [
         "stageaudit_audits_finished_total{outcome=succeeded} 2",
-        "stageaudit_group_lanes{kind=advance} mean 8 of 6",
+        "stageaudit_group_lanes{kind=advance} mean 8 in 6 groups",
     ]
