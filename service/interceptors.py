@@ -27,6 +27,7 @@ REQUEST_ID_KEY = "x-request-id"
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+FoundHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Around = Callable[["Call", Context], AbstractAsyncContextManager[None]]
 
 _log = structlog.get_logger()
@@ -64,9 +65,9 @@ class Edge(grpc.aio.ServerInterceptor):
     @override
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[FoundHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> FoundHandler:
         """Wrap the method's behaviour; an unknown method has no handler and is UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
         if handler is None:

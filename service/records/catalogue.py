@@ -239,7 +239,9 @@ def _missing(table: Table, digest: Digest) -> ArtifactMissingError:
         f"{name} {digest}",
         expected=f"a {name} of this tenant",
         found="none",
-        remedy="Push it first, or list what is there.",
+        remedy="List what is there and correct the digest."
+        if table.name == "report"  # which nobody pushes
+        else "Push it first, or list what is there.",
     )
 
 
