@@ -66,7 +66,7 @@ proto: $(STAMP)
 
 # One thread a process: the tests share the cores, and float sums do not depend on their number.
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --import-mode=importlib -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 
 BENCH_FLAGS ?=
 bench: $(STAMP)

@@ -1,6 +1,6 @@
 """Who calls: the bearer token of the data folder, and the tenant it stands for.
 
-Issue A serves one tenant on loopback. Whoever can read the token file, mode 0600, may do
+This version serves one tenant on loopback. Whoever can read the token file, mode 0600, may do
 everything. Names of another tenant are answered as if they did not exist.
 """
 

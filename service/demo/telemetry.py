@@ -49,7 +49,9 @@ def shown_lines(exposition: str) -> list[str]:
         for name, labels, count in samples:
             if name == f"{wanted}_count" and having.items() <= labels.items() and count > 0:
                 total = next(v for n, of, v in samples if n == f"{wanted}_sum" and of == labels)
-                lines.append(f"{wanted}{_labels(labels)} mean {total / count:.3g} in {count:g} groups")
+                lines.append(
+                    f"{wanted}{_labels(labels)} mean {total / count:.3g} in {count:g} groups"
+                )
     return lines
 
 

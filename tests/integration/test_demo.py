@@ -60,7 +60,8 @@ def test_most_intervals_hold_the_exact_truth(demo: Demo) -> None:
     inside = [row["inside"] for row in demo.said["rows"]]
 
     assert len(inside) == 12
-    # Two rows are exact by construction. Of ten 90 % intervals five or more miss once in 600 tables.
+    # Two rows are exact by construction. Of ten 90 % intervals, five or more miss once in
+    # 600 tables.
     assert sum(inside) >= 8
 
 

@@ -68,7 +68,9 @@ SCHEMA_DEFECTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "where"), SCHEMA_DEFECTS, ids=[where for _, where in SCHEMA_DEFECTS])
+@pytest.mark.parametrize(
+    ("change", "where"), SCHEMA_DEFECTS, ids=[where for _, where in SCHEMA_DEFECTS]
+)
 def test_parse_names_the_field_that_is_wrong(
     change: Callable[[Manifest], None], where: str
 ) -> None:
