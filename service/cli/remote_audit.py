@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT, signal
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, final
 
 import typer
 from rich.table import Table
 
+from auditor.errors import AuditorError
 from auditor.stagelog.digest import Digest, parse_digest
 from service.cli.bundle_reader import OpenedReport, open_bundle, user_trust
 from service.cli.evaluation_folder import open_evaluation_set
 from service.cli.output import ExitCode, console, emit, notice, progress, say_error
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from service.client import Client
 
 
@@ -77,20 +82,42 @@ def follow(client: Client, name: str, *, quiet: bool) -> Digest:
 
 @contextmanager
 def cancelled_on_interrupt(client: Client, name: str) -> Iterator[None]:
-    """Let Ctrl-C inside the block cancel the audit at the service before it ends this process.
+    """Let Ctrl-C inside the block cancel the audit at the service; a second one ends at once.
+
+    The signal only starts the cancellation, and the block ends because the audit does. An
+    exception raised wherever the signal happens to arrive could be lost inside gRPC.
 
     Yields:
         Nothing.
 
     Raises:
-        KeyboardInterrupt: After the cancellation was sent.
+        KeyboardInterrupt: When the block has ended, if there was a Ctrl-C.
     """
+    interrupted = Event()
+
+    def cancel() -> None:
+        try:
+            client.cancel(name)
+            notice(f"cancelled {name}; what it has finished is kept for the next audit")
+        except AuditorError as error:
+            notice(f"not cancelled: {error}")
+
+    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        Thread(target=cancel, name="cancel", daemon=True).start()
+
+    before = signal(SIGINT, on_interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        client.cancel(name)
-        notice(f"cancelled {name}; what it has finished is kept for the next audit")
-        raise
+    except (AuditorError, typer.Exit):
+        if not interrupted.is_set():
+            raise
+    finally:
+        signal(SIGINT, before)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def fetch_report(client: Client, digest: Digest) -> OpenedReport:
