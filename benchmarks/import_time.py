@@ -1,19 +1,16 @@
 """CPU seconds until the light parts are ready: imports, and the verifier's help.
 
-Usage: python benchmarks/import_time.py [--runs N] [--quick]
-
-Prints JSON. Every figure is the user and system time of a whole process, interpreter start
+Every figure is the user and system time of a whole process, interpreter start
 included; ``best`` of N runs is what the machine can do, ``median`` what it did.
 """
 
-import argparse
-import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.measuring import machine_facts, publish, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_CPU_SECONDS = 0.5
@@ -49,29 +46,14 @@ def measure(runs: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Print the figures; exit with 1 when a bounded one exceeds the limit at its best."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="two runs each")
-    options = parser.parse_args()
-    runs = 2 if options.quick else options.runs
+    options = read_options(__doc__)
+    facts = machine_facts()
 
-    results = measure(runs)
+    figures = measure(2 if options.quick else 7)
 
-    kept = all(results[name]["best"] <= LIMIT_CPU_SECONDS for name in BOUNDED)
-    print(
-        json.dumps(
-            {
-                "benchmark": "import_time",
-                "unit": "CPU seconds",
-                "runs": runs,
-                "python": platform.python_version(),
-                "limit": LIMIT_CPU_SECONDS,
-                "within_limit": kept,
-                "results": results,
-            },
-            indent=2,
-        )
-    )
+    kept = all(figures[name]["best"] <= LIMIT_CPU_SECONDS for name in BOUNDED)
+    results = {"cpu_seconds": figures, "bound": LIMIT_CPU_SECONDS, "within_bound": kept}
+    publish("import_time", options=options, facts=facts, results=results)
     sys.exit(0 if kept else 1)
 
 

@@ -34,6 +34,7 @@ from benchmarks.measuring import machine_facts, publish, read_options
 from benchmarks.serving import running_service
 from benchmarks.workloads import Workload, workloads
 from service.client import Client
+from service.executors.devices import threads_a_worker
 
 OVERHEAD_BOUND = 0.03
 LEAST_SECONDS = 30
@@ -101,6 +102,7 @@ def audit_locally(folder: Path, request: AuditRequest) -> float:
                 blobs.write(own.read(Digest(path.name)))
         for manifest in (folder / source).glob("*.json"):
             blobs.write(manifest.read_bytes())
+    torch.set_num_threads(threads_a_worker(None, workers=1))  # as many as the service's worker
     begin = time.perf_counter()
     run_audit(request, blobs=blobs, index=FolderIndex(folder / "results"), device="cpu")
     return time.perf_counter() - begin
@@ -150,9 +152,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     options = read_options(__doc__)
     facts = machine_facts()
-    torch.set_num_threads(1)  # of the recording; workers and the local audit choose their own
+    torch.set_num_threads(1)  # of the recording
     with tempfile.TemporaryDirectory() as folder:
-        results = measure(Path(folder), scale=0.1 if options.quick else 0.5)
+        results = measure(Path(folder), scale=0.1 if options.quick else 1.5)
     long_enough = results["accepted_to_succeeded_seconds"] >= LEAST_SECONDS
     kept = results["overhead"] <= OVERHEAD_BOUND
     publish(

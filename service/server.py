@@ -46,6 +46,9 @@ def build_server(
             ("grpc.max_send_message_length", config.limits.message_bytes),
             ("grpc.max_metadata_size", config.limits.metadata_bytes),
             ("grpc.max_concurrent_streams", 100),
+            # How much a stream may send ahead: a few messages, however fast the network is.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", 4 * 2**20),
         ],
     )
     blob_service_pb2_grpc.add_BlobServiceServicer_to_server(servicers.blobs, server)
