@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import final
 
 from auditor.edge.clock import Clock
+from auditor.edge.folder import fsync_folder
 from auditor.errors import InputError, ResourceError, UnavailableError
 from service.blobs.objects import Objects
 from service.config import Limits
@@ -342,15 +343,7 @@ def _adopt(source: Path, target: Path) -> None:
     """Rename a durable file so that the new name is durable too."""
     if not target.parent.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fsync_folder(target.parent.parent)
+        fsync_folder(target.parent.parent)
     source.replace(target)
-    _fsync_folder(target.parent)
-    _fsync_folder(source.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_folder(target.parent)
+    fsync_folder(source.parent)

@@ -15,10 +15,10 @@ from service.convert_audit import from_priority, to_audit, to_operation, to_plan
 from service.names import parse_member, parse_parent, parse_request_id
 from service.notices import Notices
 from service.operations import AuditOperations
-from service.paging import PageTokens, cut_page, page_size
+from service.paging import PageTokens
 from service.pb.v1 import audit_pb2
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceServicer
-from service.records.base import Position
+from service.servicers.audit_page import audit_page
 from service.submission import Ask, Submission
 from service.threads import Threads
 from service.watching import Watching
@@ -98,7 +98,6 @@ class AuditServicer(AuditServiceServicer):
     ) -> audit_pb2.ListAuditsResponse:
         """Return a page of audits, newest first."""
         tenant = require_tenant(parse_parent(request.parent), name=request.parent)
-        size = page_size(request.page_size)
         log: Digest | None = None
         if request.stage_log:
             owner, digest = parse_member(
@@ -106,20 +105,15 @@ class AuditServicer(AuditServiceServicer):
             )
             require_tenant(owner, name=request.stage_log)
             log = Digest(digest)
-        scope = (COLLECTION, tenant, log or "")
-        after = self._tokens.read(request.page_token, scope=scope)
-        rows = await self._threads.run(
-            self._operations.page,
-            tenant,
-            limit=size + 1,
-            before=None if after is None else after.digest,
+        page, token = await audit_page(
+            self._operations,
+            threads=self._threads,
+            tokens=self._tokens,
+            asked=(request.page_size, request.page_token),
+            tenant=tenant,
             log=log,
+            collection=COLLECTION,
         )
-        page, more = cut_page(rows, size=size)
-        token = ""
-        if more:
-            last = Position(created=page[-1].created, digest=page[-1].id)
-            token = self._tokens.write(last, scope=scope)
         return audit_pb2.ListAuditsResponse(
             audits=[to_audit(row) for row in page], next_page_token=token
         )

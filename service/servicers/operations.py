@@ -12,8 +12,8 @@ from service.auth import require_tenant
 from service.convert_audit import to_operation
 from service.names import parse_member, parse_parent
 from service.operations import AuditOperations
-from service.paging import PageTokens, cut_page, page_size
-from service.records.base import Position
+from service.paging import PageTokens
+from service.servicers.audit_page import audit_page
 from service.threads import Threads
 from service.watching import Watching
 
@@ -74,21 +74,15 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
                 found=request.filter,
                 remedy="List all operations, or use AuditService.ListAudits.",
             )
-        size = page_size(request.page_size)
-        scope = (COLLECTION, tenant)
-        after = self._tokens.read(request.page_token, scope=scope)
-        rows = await self._threads.run(
-            self._operations.page,
-            tenant,
-            limit=size + 1,
-            before=None if after is None else after.digest,
+        page, token = await audit_page(
+            self._operations,
+            threads=self._threads,
+            tokens=self._tokens,
+            asked=(request.page_size, request.page_token),
+            tenant=tenant,
             log=None,
+            collection=COLLECTION,
         )
-        page, more = cut_page(rows, size=size)
-        token = ""
-        if more:
-            last = Position(created=page[-1].created, digest=page[-1].id)
-            token = self._tokens.write(last, scope=scope)
         return operations_pb2.ListOperationsResponse(
             operations=[to_operation(row) for row in page], next_page_token=token
         )
