@@ -37,6 +37,9 @@ UNITS = {
 DIFFERENTIABLE = frozenset(QueryKind) - {QueryKind.ACCURACY}
 """Kinds that have a gradient, which ``aa_score`` needs."""
 
+PER_POSITION = frozenset({QueryKind.LOSS, QueryKind.ACCURACY})
+"""Kinds that are averaged over an example's positions where its classes are per position."""
+
 
 class Where(Record):
     """Rows of a dataset whose column equals a value (text for a column with categories)."""

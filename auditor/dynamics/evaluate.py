@@ -26,7 +26,7 @@ class QueryExamples:
 
     Attributes:
         inputs: Graph inputs, [N, *shape] each.
-        target: [N].
+        target: [N], or [N, ...] with a class for each position.
         ids: [N] int64: the column ``id``, else positions in the evaluation set.
     """
 
@@ -251,5 +251,6 @@ def _require_target(run: Run, query: Query, examples: QueryExamples) -> None:
             found=query.output,
             remedy="Name an output that the final stage's graph has.",
         )
-    classes = class_count(query, tuple(outputs[query.output].shape))
-    require_targets(query, examples.target, classes=classes)
+    shape = tuple(outputs[query.output].shape)
+    classes = class_count(query, shape)
+    require_targets(query, examples.target, classes=classes, positions=shape[1:-1])

@@ -1,6 +1,7 @@
 """Per-example losses by the names that a stage log uses."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +20,10 @@ def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     else than B: with class weights or ignored examples it divides by :func:`mean_weight`.
 
     - ``cross_entropy``: class targets [B] or class probabilities [B, C] for logits [B, C];
-      label smoothing, class weights and ``ignore_index`` as in torch.
+      label smoothing, class weights and ``ignore_index`` as in torch. Logits [B, ..., C] with a
+      class [B, ...] for every position of an example (the tokens of a text) are averaged (``mean``)
+      or added (``sum``) over the positions: torch has the classes on axis 1 there, here they are
+      last, as a language model returns them.
     - ``binary_cross_entropy_with_logits`` and ``mse``: target of the output's shape; entries of
       one example are averaged (``mean``) or added (``sum``). An output [B, 1] fits a target [B].
 
@@ -41,16 +45,17 @@ def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
 def mean_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     """Return what each example adds to the divisor of torch's mean loss, [B].
 
-    The class weight of its target (1 without weights), and 0 for an ignored example.
+    The class weight of its target (1 without weights), and 0 for an ignored example; of an example
+    with several positions their average.
     """
-    ones = output.new_ones(output.shape[:1])
     if loss.kind != "cross_entropy" or target.is_floating_point():
-        return ones
+        return output.new_ones(output.shape[:1])
     kept = _kept(loss, target)
+    ones = output.new_ones(target.shape)
     weights = _class_weights(loss, output)
     if weights is not None:
         ones = weights[torch.where(kept, target, 0).long()]
-    return torch.where(kept, ones, 0)
+    return _over_positions(torch.where(kept, ones, 0), reduction="mean")
 
 
 def require_classes(loss: Loss, target: Tensor, *, classes: int, where: str) -> None:
@@ -63,11 +68,11 @@ def require_classes(loss: Loss, target: Tensor, *, classes: int, where: str) -> 
         return
     wrong = _kept(loss, target) & ((target < 0) | (target >= classes))
     if bool(wrong.any()):
-        index = int(wrong.reshape(-1).nonzero()[0, 0])
+        first = wrong.nonzero()[0].tolist()
         raise DomainError(
-            f"{where}[{index}]",
+            f"{where}{first}",
             expected=f"a class from 0 to {classes - 1}",
-            found=int(target.reshape(-1)[index]),
+            found=int(target[tuple(first)]),
             remedy="Check the target column and the number of outputs of the model.",
         )
 
@@ -108,20 +113,22 @@ def _loss_function(loss: Loss) -> Callable[[Loss, Tensor, Tensor], Tensor]:
 
 
 def _cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
-    if output.dim() != 2:
+    if output.dim() < 2:
         raise ShapeError(
             "loss.output",
-            expected="logits [B, C]",
+            expected="logits [B, C], or [B, ..., C] with a class for each position",
             found=f"shape {tuple(output.shape)}",
-            remedy="Bind the graph output that holds one row of logits per example.",
+            remedy="Bind the graph output that holds logits per example, classes on the last axis.",
         )
-    log_probabilities = functional.log_softmax(output, dim=-1)  # [B, C]
+    log_probabilities = functional.log_softmax(output, dim=-1)  # [B, ..., C]
     if target.is_floating_point():
-        return _soft_cross_entropy(loss, log_probabilities, target)
-    require_shape("loss.target", target, output.shape[:1])
+        return _over_positions(
+            _soft_cross_entropy(loss, log_probabilities, target), reduction=loss.reduction
+        )
+    require_shape("loss.target", target, output.shape[:-1])
     kept = _kept(loss, target)
     index = torch.where(kept, target, 0).long() if loss.ignore_index is not None else target.long()
-    chosen = log_probabilities.gather(-1, index.unsqueeze(-1)).squeeze(-1)  # [B]
+    chosen = log_probabilities.gather(-1, index.unsqueeze(-1)).squeeze(-1)  # [B, ...]
     others = log_probabilities
     weights = _class_weights(loss, output)
     if weights is not None:
@@ -131,7 +138,8 @@ def _cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     if loss.label_smoothing:
         smooth = -others.mean(dim=-1)
         losses = (1 - loss.label_smoothing) * losses + loss.label_smoothing * smooth
-    return losses if loss.ignore_index is None else torch.where(kept, losses, 0)
+    losses = losses if loss.ignore_index is None else torch.where(kept, losses, 0)
+    return _over_positions(losses, reduction=loss.reduction)
 
 
 def _soft_cross_entropy(loss: Loss, log_probabilities: Tensor, target: Tensor) -> Tensor:
@@ -154,12 +162,13 @@ def _soft_cross_entropy(loss: Loss, log_probabilities: Tensor, target: Tensor) -
 def _binary_cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     output, target = _aligned(output, target)
     # max(x, 0) - x y + log(1 + exp(-|x|)) without the kink of |x|: softplus is smooth at 0.
-    return _over_entries(loss, functional.softplus(output) - output * target)
+    entries = functional.softplus(output) - output * target
+    return _over_positions(entries, reduction=loss.reduction)
 
 
 def _mean_squared_error(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     output, target = _aligned(output, target)
-    return _over_entries(loss, (output - target).square())
+    return _over_positions((output - target).square(), reduction=loss.reduction)
 
 
 def _aligned(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,11 +178,11 @@ def _aligned(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return output, target.to(output.dtype)
 
 
-def _over_entries(loss: Loss, entries: Tensor) -> Tensor:
-    if entries.dim() == 1:
-        return entries
-    flat = entries.flatten(1)
-    return flat.mean(dim=-1) if loss.reduction == "mean" else flat.sum(dim=-1)
+def _over_positions(values: Tensor, *, reduction: Literal["mean", "sum"]) -> Tensor:
+    if values.dim() == 1:
+        return values
+    flat = values.flatten(1)
+    return flat.mean(dim=-1) if reduction == "mean" else flat.sum(dim=-1)
 
 
 def _kept(loss: Loss, target: Tensor) -> Tensor:

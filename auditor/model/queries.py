@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auditor.effects import Query, QueryKind
+from auditor.effects import PER_POSITION, Query, QueryKind
 from auditor.errors import QueryError, UnsupportedError
 
 _BY_CLASS = frozenset({QueryKind.LOGIT, QueryKind.MARGIN, QueryKind.PROBABILITY})
@@ -20,6 +20,9 @@ def query_values(query: Query, output: Tensor, target: Tensor) -> Tensor:
       a margin is that logit minus the log-sum-exp of the others.
     - ``accuracy``: 1 where the target has the largest logit (of equal ones the first), else 0.
 
+    Of logits [N, ..., C] with a class for every position of an example (the tokens of a text),
+    ``loss`` and ``accuracy`` are averaged over the positions.
+
     A model with one output per example, [N] or [N, 1], is a binary classifier whose output is the
     log-odds of class 1: logits are (0, output), except that ``logit`` is the log-odds of the class
     asked for, which is what ``margin`` is.
@@ -29,8 +32,8 @@ def query_values(query: Query, output: Tensor, target: Tensor) -> Tensor:
 
     Args:
         query: Kind and class.
-        output: Logits, [N, C], or log-odds, [N] or [N, 1].
-        target: Class of each example, [N].
+        output: Logits, [N, C] or [N, ..., C], or log-odds, [N] or [N, 1].
+        target: Class of each example, [N], or of each position, [N, ...].
 
     Raises:
         QueryError: If the query's class is not one of the model's, or the kind takes no class.
@@ -38,6 +41,9 @@ def query_values(query: Query, output: Tensor, target: Tensor) -> Tensor:
     """
     classes = class_count(query, tuple(output.shape))
     require_class(query, classes=classes)
+    if output.dim() > 2:
+        rows = query_values(query, output.flatten(0, -2), target.flatten())  # [N * positions]
+        return rows.reshape(output.shape[0], -1).mean(dim=-1)
     single = output.dim() == 1 or output.shape[-1] == 1
     if single:
         odds = output.reshape(output.shape[0])
@@ -63,10 +69,13 @@ def class_count(query: Query, shape: tuple[int, ...]) -> int:
     """Return how many classes an output of this shape tells apart.
 
     Raises:
-        UnsupportedError: If the output is no row of logits per example.
+        UnsupportedError: If the output is no row of logits per example, or per position for a
+            kind that is averaged over them.
     """
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         return 2
+    if len(shape) > 2 and query.kind in PER_POSITION:
+        return shape[-1]
     if len(shape) != 2:
         raise UnsupportedError(
             f"query {query.name!r}: output {query.output}",
@@ -101,33 +110,38 @@ def require_class(query: Query, *, classes: int) -> None:
         )
 
 
-def require_targets(query: Query, target: Tensor, *, classes: int) -> None:
+def require_targets(
+    query: Query, target: Tensor, *, classes: int, positions: tuple[int, ...] = ()
+) -> None:
     """Refuse targets that are no class of the model; call it outside of transforms.
 
     Args:
         query: Its kind and class say whether targets matter.
-        target: Class of each example, [N].
+        target: Class of each example, [N], or of each of its positions, [N, *positions].
         classes: Number of classes, from :func:`class_count`.
+        positions: Axes of the output between examples and classes.
 
     Raises:
         QueryError: If a target is out of range or no whole number; the first is named.
     """
     if query.class_ is not None:
         return
-    if target.dim() != 1:
+    if tuple(target.shape[1:]) != positions:
         raise QueryError(
             f"query {query.name!r}.target",
-            expected="one class per example",
+            expected=f"one class for each of {list(positions)} positions of an example"
+            if positions
+            else "one class per example",
             found=f"shape {tuple(target.shape)}",
             remedy="Name the column that holds the class of each example.",
         )
     wrong = (target < 0) | (target >= classes) | (target != target.long())
     if bool(wrong.any()):
-        row = int(wrong.nonzero()[0, 0])
+        first = wrong.nonzero()[0].tolist()
         raise QueryError(
-            f"query {query.name!r}: {query.target}[{row}]",
+            f"query {query.name!r}: {query.target}{first}",
             expected=f"one of {classes} classes, from 0 to {classes - 1}",
-            found=target[row].item(),
+            found=target[tuple(first)].item(),
             remedy="Check the target column of the evaluation set.",
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from auditor.effects import Probe, Query, QueryKind
+from auditor.effects import PER_POSITION, Probe, Query, QueryKind
 from auditor.errors import QueryError, UnsupportedError
 from auditor.plan.check_data import check_column, check_selection, set_named
 from auditor.plan.request import Selection
@@ -93,7 +93,7 @@ def _check_class(query: Query, graph: Graph, *, where: str) -> None:
             remedy="Outputs are numbered from 0; see `stageaudit log inspect`.",
         )
     shape = graph.outputs[query.output].shape
-    if len(shape) not in {1, 2}:
+    if len(shape) not in {1, 2} and not (len(shape) > 2 and query.kind in PER_POSITION):
         raise UnsupportedError(
             f"{where}.output",
             expected="logits [N, C], or log-odds [N]",
@@ -150,14 +150,17 @@ def _check_target(query: Query, found: EvaluationSet, *, where: str, log: StageL
     at = f"{where}.target"
     check_column(query.target, found.dataset, like=None, where=at, name=found.name)
     column = found.dataset.columns[query.target]
-    if column.shape:
+    stage = log.stages[-1]
+    per_position = len(log.graphs[stage.graph].outputs[query.output].shape) > 2
+    if bool(column.shape) != per_position:
         raise QueryError(
             at,
-            expected="a column of one class per example",
+            expected="a column of one class per position of the output"
+            if per_position
+            else "a column of one class per example",
             found=f"shape {list(column.shape)}",
-            remedy="Name the column that holds the class of each example.",
+            remedy="Name the column that holds the classes.",
         )
-    stage = log.stages[-1]
     own = _trained_on(log, stage, stage.bindings.target)
     if own is None or query.output != stage.bindings.output:
         return

@@ -79,7 +79,7 @@ def check_evaluation_content(evaluation_set: EvaluationSet, blobs: BlobStore) ->
 def _check_classes(log: StageLog, stage: Stage, blobs: BlobStore) -> None:
     """Targets of cross entropy are classes when they are whole numbers."""
     shape = log.graphs[stage.graph].outputs[stage.bindings.output].shape
-    classes = shape[1] if len(shape) > 1 else None
+    classes = shape[-1] if len(shape) > 1 else None
     if stage.loss.kind != "cross_entropy" or not isinstance(classes, int):
         return
     for name in stage.datasets:

@@ -128,9 +128,38 @@ def test_options_that_have_no_meaning_are_refused(options: dict[str, object]) ->
         per_example_loss(Loss(**options), LOGITS, CLASSES)
 
 
-def test_logits_per_token_are_refused() -> None:
+TOKEN_LOGITS = LOGITS.reshape(3, 2, 4)
+TOKEN_CLASSES = CLASSES.reshape(3, 2)
+
+
+@pytest.mark.parametrize("options", CROSS_ENTROPIES.values(), ids=CROSS_ENTROPIES.keys())
+def test_tokens_of_an_example_are_added_as_torch_does(options: dict[str, object]) -> None:
+    loss = Loss(kind="cross_entropy", reduction="sum", **options)
+
+    ours = per_example_loss(loss, TOKEN_LOGITS, TOKEN_CLASSES)
+
+    every = torch_cross_entropy(CLASSES, options, reduction="none")
+    torch.testing.assert_close(ours, every.reshape(3, 2).sum(dim=1))
+
+
+@pytest.mark.parametrize("options", CROSS_ENTROPIES.values(), ids=CROSS_ENTROPIES.keys())
+def test_mean_weights_of_tokens_give_torch_mean_over_tokens(options: dict[str, object]) -> None:
+    loss = Loss(kind="cross_entropy", **options)
+
+    losses = per_example_loss(loss, TOKEN_LOGITS, TOKEN_CLASSES)
+    ours = losses.sum() / mean_weight(loss, TOKEN_LOGITS, TOKEN_CLASSES).sum()
+
+    torch.testing.assert_close(ours, torch_cross_entropy(CLASSES, options, reduction="mean"))
+
+
+def test_class_per_example_does_not_fit_logits_per_token() -> None:
+    with pytest.raises(ShapeError, match=r"loss\.target"):
+        per_example_loss(Loss(kind="cross_entropy"), TOKEN_LOGITS, CLASSES[:3])
+
+
+def test_output_without_classes_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"logits \[B, C\]"):
-        per_example_loss(Loss(kind="cross_entropy"), LOGITS.reshape(3, 2, 4), CLASSES)
+        per_example_loss(Loss(kind="cross_entropy"), LOGITS[:, 0], CLASSES)
 
 
 def test_target_of_another_length_is_refused() -> None:

@@ -104,6 +104,26 @@ def test_target_does_not_matter_when_the_class_is_given() -> None:
     assert class_count(make_query("margin", 1), (7, 4)) == 4
 
 
-def test_output_per_token_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["loss", "accuracy"])
+def test_values_are_averaged_over_the_tokens_of_an_example(kind: str) -> None:
+    logits, target = LOGITS[:4].reshape(2, 2, 4), TARGET[:4].reshape(2, 2)
+
+    values = query_values(make_query(kind), logits, target)
+
+    torch.testing.assert_close(values, DIRECT[kind][:4].reshape(2, 2).mean(dim=1))
+
+
+@pytest.mark.parametrize("kind", ["margin", "probability", "logit"])
+def test_output_per_token_is_refused_where_no_average_is_meant(kind: str) -> None:
     with pytest.raises(UnsupportedError, match=r"logits \[N, C\]"):
-        query_values(make_query("loss"), LOGITS.reshape(5, 2, 2), TARGET)
+        query_values(make_query(kind), LOGITS[:4].reshape(2, 2, 4), TARGET[:2])
+
+
+def test_target_per_token_needs_the_positions_of_the_output() -> None:
+    target = TARGET[:4].reshape(2, 2)
+    require_targets(make_query("loss"), target, classes=4, positions=(2,))
+
+    with pytest.raises(QueryError, match=r"each of \[3\] positions"):
+        require_targets(make_query("loss"), target, classes=4, positions=(3,))
+    with pytest.raises(QueryError, match=r"label\[0, 1\]: expected one of 3 classes"):
+        require_targets(make_query("loss"), target, classes=3, positions=(2,))
