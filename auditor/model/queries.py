@@ -75,7 +75,7 @@ def class_count(query: Query, shape: tuple[int, ...]) -> int:
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         return 2
     if len(shape) > 2 and query.kind in PER_POSITION:
-        return shape[-1]
+        return max(2, shape[-1])
     if len(shape) != 2:
         raise UnsupportedError(
             f"query {query.name!r}: output {query.output}",
