@@ -1,6 +1,6 @@
 """What training minimises, as a pure function of theta: the objective and its minibatches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -12,6 +12,7 @@ from auditor.model.layout import ParameterLayout
 from auditor.model.losses import per_example_loss, require_known_loss
 from auditor.model.onnx_description import Mode
 from auditor.model.onnx_model import OnnxModel
+from auditor.model.plan import Plan
 from auditor.stagelog.log import Bindings, Graph, Loss
 
 
@@ -49,13 +50,22 @@ class Objective(Protocol):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return ``sum_i w_i l_i / denominator``, [], and the buffers after the forward pass.
 
-        Pure and safe inside ``torch.func`` transforms: grad, jvp, forward over reverse, vmap.
+        It is :meth:`loss_of_output` of :meth:`output`. Pure and safe inside ``torch.func``
+        transforms, as these are: grad, jvp, forward over reverse, vmap.
 
         Args:
             theta: Parameters, [P].
             buffers: Buffers by name; the result has the same names.
             batch: The examples, without lane axes.
         """
+
+    def output(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the model's output that the loss is taken of, [B, ...], and the buffers after."""
+
+    def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
+        """Return ``sum_i w_i l_i / denominator``, [], convex in the output [B, ...]."""
 
 
 @final
@@ -93,6 +103,21 @@ class GraphObjective:
         """Where each parameter lies in theta."""
         return self._layout
 
+    @property
+    def mode(self) -> Mode:
+        """Whether batch normalisation uses the batch's statistics."""
+        return self._mode
+
+    @property
+    def loss_kind(self) -> Loss:
+        """Kind and options of the loss."""
+        return self._loss
+
+    @property
+    def bound_output(self) -> int:
+        """Which output the loss is taken of, from 0."""
+        return self._output
+
     def loss(
         self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -103,14 +128,29 @@ class GraphObjective:
             buffers: Buffers by name.
             batch: The examples, without lane axes; the graph is specialised to its shapes once.
         """
-        plan = self._model.specialise(
-            tuple(tuple(tensor.shape) for tensor in batch.inputs),
-            mode=self._mode,
-            device=theta.device,
-        )
+        output, new_buffers = self.output(theta, buffers, batch)
+        return self.loss_of_output(output, batch), new_buffers
+
+    def output(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the bound output, [B, ...], and the buffers after the forward pass."""
+        plan = self.plan(batch.inputs)
         outputs = plan(self._layout.unflatten(theta), buffers, *batch.inputs)
-        losses = per_example_loss(self._loss, outputs.values[self._output], batch.target)  # [B]
-        return (batch.weights * losses).sum() / batch.denominator, outputs.buffers
+        return outputs.values[self._output], outputs.buffers
+
+    def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
+        """Return ``sum_i w_i l_i / denominator``, [], of a bound output, [B, ...]."""
+        losses = per_example_loss(self._loss, output, batch.target)  # [B]
+        return (batch.weights * losses).sum() / batch.denominator
+
+    def plan(self, inputs: Sequence[Tensor]) -> Plan:
+        """Return the graph specialised to the shapes of some inputs."""
+        return self._model.specialise(
+            tuple(tuple(tensor.shape) for tensor in inputs),
+            mode=self._mode,
+            device=inputs[0].device,
+        )
 
 
 def forward_mode(graph: Graph) -> Mode:

@@ -51,9 +51,17 @@ class MlpObjective:
     def loss(
         self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        outputs, new_buffers = self.logits(theta, buffers, batch.inputs[0])
-        picked = torch.log_softmax(outputs, -1).gather(-1, batch.target[:, None])[:, 0]
-        return -(batch.weights * picked).sum() / batch.denominator, new_buffers
+        outputs, new_buffers = self.output(theta, buffers, batch)
+        return self.loss_of_output(outputs, batch), new_buffers
+
+    def output(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.logits(theta, buffers, batch.inputs[0])
+
+    def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
+        picked = torch.log_softmax(output, -1).gather(-1, batch.target[:, None])[:, 0]
+        return -(batch.weights * picked).sum() / batch.denominator
 
 
 @final
@@ -66,5 +74,14 @@ class LinearRegression:
     def loss(
         self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        residual = batch.inputs[0] @ theta - batch.target
-        return 0.5 * (batch.weights * residual**2).sum() / batch.denominator, {}
+        output, new_buffers = self.output(theta, buffers, batch)
+        return self.loss_of_output(output, batch), new_buffers
+
+    def output(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return batch.inputs[0] @ theta, {}
+
+    def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
+        residual = output - batch.target
+        return 0.5 * (batch.weights * residual**2).sum() / batch.denominator
