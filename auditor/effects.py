@@ -129,8 +129,9 @@ class Effect(Record):
     unit: str
     better: Annotated[Better, Field(strict=False)]
     intervention: Name
-    kind: Literal["skip", "fade", "replace", "drop", "change"]
-    stage: Name
+    kind: Literal["skip", "fade", "replace", "drop", "change", "joint"]
+    stage: Name | None = None  # absent for a joint intervention, which has
+    stages: tuple[Name, ...] = ()
     estimand: Annotated[Estimand, Field(strict=False)] = Estimand.E1
     value: Figure
     low: Figure | None = None

@@ -136,7 +136,7 @@ class Worker:
                 return canonical_bytes(bind_model(log, Digest(spec.model), blobs=self._blobs))
             case Displace():
                 run = self._run(spec.log)
-                state = displaced_final_state(run, spec.stage)
+                state = displaced_final_state(run, spec.stages)
                 return _state_blob(state, run.layout(len(run.log.stages) - 1))
             case Embedding():
                 run = self._run(spec.log)
@@ -173,6 +173,7 @@ class Worker:
                 fraction=spec.fraction,
                 seed=spec.seed,
                 replica=spec.replica,
+                order=spec.order,
             )
             for spec in specs
         ]

@@ -2,6 +2,7 @@
 
 from auditor.effects import Effect, Probe
 from auditor.plan.actions import SegmentFinding
+from auditor.plan.check import interventions_of, parts_of
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Limitation
 from auditor.report.wording import LIMITATIONS
@@ -16,7 +17,7 @@ def limitations_of(
     effects: tuple[Effect, ...],
 ) -> tuple[Limitation, ...]:
     """Return what the figures must be read with, the most serious first."""
-    kinds = {effect.kind for effect in effects}
+    kinds = {part.kind for one in interventions_of(request, log) for part in parts_of(one)}
     generated = any(stage.generated_by for stage in log.stages) or any(
         dataset.generated_by for dataset in log.datasets.values()
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from auditor.effects import Probe, Query
 from auditor.estimators.base import Question
 from auditor.plan.check import interventions_of
-from auditor.plan.request import AuditRequest, Intervention
+from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.log import StageLog
 
 
@@ -17,14 +17,14 @@ class Row:
     ``questions`` holds one question, or treated and control of a probe.
     """
 
-    intervention: Intervention
+    intervention: Intervention | Joint
     query: Query | Probe
     questions: tuple[Question, ...]
 
     @property
     def has_baselines(self) -> bool:
         """Say whether the free baselines answer a comparable question: whole stages only."""
-        return self.intervention.steps is None
+        return all(part.steps is None for part in self.questions[0].parts.values())
 
 
 def questions_of(request: AuditRequest, log: StageLog) -> Iterator[Row]:

@@ -26,7 +26,7 @@ from auditor.plan.actions import (
     SegmentFinding,
     key_of,
 )
-from auditor.plan.request import AuditRequest
+from auditor.plan.request import AuditRequest, Joint
 from auditor.plan.settings import AaScoreSettings, resolve
 from auditor.report.schema import (
     Cost,
@@ -172,7 +172,10 @@ def _effect(
         better=row.query.better,
         intervention=row.intervention.label,
         kind=row.intervention.kind,
-        stage=row.intervention.stage,
+        stage=None if isinstance(row.intervention, Joint) else row.intervention.stage,
+        stages=tuple(part.stage for part in row.intervention.parts)
+        if isinstance(row.intervention, Joint)
+        else (),
         value=summary.value,
         low=summary.low,
         high=summary.high,
@@ -248,7 +251,7 @@ def _disagreements(effects: list[Effect]) -> tuple[Disagreement, ...]:
     found = []
     for one, other in combinations(effects, 2):
         same = one.query == other.query and one.stage == other.stage
-        if not same or one.kind == other.kind:
+        if not same or one.stage is None or one.kind == other.kind:
             continue
         if one.value * other.value < 0 or one.verdict != other.verdict:
             found.append(

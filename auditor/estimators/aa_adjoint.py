@@ -29,14 +29,14 @@ class AaAdjoint(Estimator):
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
-        stage = question.log.stages[question.stage_index]
-        steps = question.intervention.steps
-        first = steps.first_step if steps else stage.first_step
-        end = steps.end_step if steps else stage.end_step
+        derivatives = values.per_step(self._sweep(question))  # [K]
         origin = question.log.stages[0].first_step
-        derivative = values.per_step(self._sweep(question))[first - origin : end - origin].sum()
-        part = question.intervention.removed_part
-        return Sample(effects=np.array([[part * derivative]]))
+        effect = 0.0
+        for index, part in question.parts.items():
+            window = part.steps or question.log.stages[index]
+            own = derivatives[window.first_step - origin : window.end_step - origin]
+            effect += part.removed_part * float(own.sum())
+        return Sample(effects=np.array([[effect]]))
 
     def _sweep(self, question: Question) -> Sweep:
         return Sweep(log=question.log_digest, query=question.bare_query, curvature=self.curvature)

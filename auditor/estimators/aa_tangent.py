@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
@@ -13,7 +14,7 @@ from auditor.plan.request import Intervention
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AaTangent(Estimator):
-    """(1 - alpha) d gamma / d alpha at alpha = 1, per example.
+    """(1 - alpha) d gamma / d alpha at alpha = 1, per example, summed over a joint one's parts.
 
     Cost: about three gradients per later step per stage.
 
@@ -25,19 +26,23 @@ class AaTangent(Estimator):
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
-        embedding, project = self._projected(question)
-        return (embedding, project)
+        return tuple(
+            spec
+            for part in question.parts.values()
+            for spec in self._projected(question, part=part)
+        )
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
-        _, project = self._projected(question)
-        effects = question.intervention.removed_part * values.per_example(project)  # [N]
-        return Sample(effects=effects[None])
+        effects = [
+            part.removed_part * values.per_example(self._projected(question, part=part)[1])  # [N]
+            for part in question.parts.values()
+        ]
+        return Sample(effects=np.sum(effects, axis=0)[None])
 
-    def _projected(self, question: Question) -> tuple[Embedding, Project]:
-        removed = question.intervention
+    def _projected(self, question: Question, *, part: Intervention) -> tuple[Embedding, Project]:
         # The derivative does not depend on alpha: skip and every fade share one embedding.
-        direction = Intervention(kind="skip", stage=removed.stage, steps=removed.steps)
+        direction = Intervention(kind="skip", stage=part.stage, steps=part.steps)
         embedding = Embedding(
             log=question.log_digest, intervention=direction, curvature=self.curvature
         )

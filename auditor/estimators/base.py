@@ -1,5 +1,6 @@
 """What an estimator is: a plan of actions for a question, and a reading of their results."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.effects import Better, Query
 from auditor.plan.actions import ActionSpec, Evaluate, Project, Recorded, StateRef, Sweep
-from auditor.plan.request import Intervention
+from auditor.plan.request import Intervention, Joint
 from auditor.stagelog.log import StageLog
 
 Floats = NDArray[np.float64]
@@ -20,15 +21,25 @@ class Question:
 
     log: StageLog
     log_digest: str
-    intervention: Intervention
+    intervention: Intervention | Joint
     query: Query
     seed: int
 
     @property
-    def stage_index(self) -> int:
-        """Position of the intervention's stage."""
+    def parts(self) -> Mapping[int, Intervention]:
+        """What acts on each stage, by the stage's position, earliest first."""
         names = [stage.name for stage in self.log.stages]
-        return names.index(self.intervention.stage)
+        parts = (
+            self.intervention.parts
+            if isinstance(self.intervention, Joint)
+            else (self.intervention,)
+        )
+        return dict(sorted((names.index(part.stage), part) for part in parts))
+
+    @property
+    def stage_index(self) -> int:
+        """Position of the intervention's stage, of a joint one's first."""
+        return next(iter(self.parts))
 
     @property
     def bare_query(self) -> Query:

@@ -2,9 +2,10 @@
 
 from typing import final
 
+import numpy as np
 from typing_extensions import override
 
-from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.base import Estimator, Floats, Question, Sample, Values
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import boundary_as_final, is_whole_skip
 
@@ -13,25 +14,29 @@ from auditor.plan.chains import boundary_as_final, is_whole_skip
 class CheckpointDelta(Estimator):
     """Forward passes at two boundary checkpoints; ignores everything that came later.
 
-    Parameters added by later stages have their recorded initial values.
+    Parameters added by later stages have their recorded initial values. A joint intervention's
+    figure is the sum over its stages.
     """
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
         needed: list[ActionSpec] = []
-        for boundary in (question.stage_index, question.stage_index + 1):
+        for boundary in (boundary for stage in question.parts for boundary in (stage, stage + 1)):
             chain, state = boundary_as_final(question.log, question.log_digest, boundary)
             needed += [*chain, question.evaluate(state)]
         return tuple(needed)
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
-        before, after = (
-            values.per_example(
-                question.evaluate(boundary_as_final(question.log, question.log_digest, b)[1])
-            )
-            for b in (question.stage_index, question.stage_index + 1)
-        )
-        last = question.stage_index == len(question.log.stages) - 1
-        exact = last and is_whole_skip(question.intervention)
-        return Sample(effects=(after - before)[None], exact=exact)
+        deltas = [
+            self._at(question, stage + 1, values) - self._at(question, stage, values)
+            for stage in question.parts
+        ]
+        last = question.parts.get(len(question.log.stages) - 1)
+        exact = len(question.parts) == 1 and is_whole_skip(last)
+        return Sample(effects=np.sum(deltas, axis=0)[None], exact=exact)
+
+    @staticmethod
+    def _at(question: Question, boundary: int, values: Values) -> Floats:
+        _, state = boundary_as_final(question.log, question.log_digest, boundary)
+        return values.per_example(question.evaluate(state))

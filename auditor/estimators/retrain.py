@@ -31,7 +31,7 @@ class Retrain(Estimator):
             question.log,
             question.log_digest,
             question.stage_index,
-            intervention=question.intervention,
+            interventions=question.parts,
             fraction=1.0,
             replica=0,
             seed=question.seed,

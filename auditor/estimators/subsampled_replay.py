@@ -5,6 +5,7 @@ K replicas with different sub-samples run as lanes of one batch. Beside each cou
 estimator's own error on this log and query (decisions, 4).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -51,28 +52,25 @@ class SubsampledReplay(Estimator):
 
     @staticmethod
     def _nothing_is_replayed(question: Question) -> bool:
-        last = question.stage_index == len(question.log.stages) - 1
-        return last and is_whole_skip(question.intervention)
+        return _first_executed(question) == len(question.log.stages)
 
     def _counterfactuals(self, question: Question) -> list[tuple[tuple[Advance, ...], Evaluate]]:
-        return self._chains(question, question.stage_index, question.intervention)
+        return self._chains(question, question.stage_index, question.parts)
 
     def _factuals(self, question: Question) -> list[tuple[tuple[Advance, ...], Evaluate]]:
         if self._nothing_is_replayed(question):
             return []
-        # A skipped stage executes nothing, so only the stages after it are replayed.
-        first = question.stage_index + (1 if is_whole_skip(question.intervention) else 0)
-        return self._chains(question, first, None)
+        return self._chains(question, _first_executed(question), {})
 
     def _chains(
-        self, question: Question, first: int, intervention: Intervention | None
+        self, question: Question, first: int, interventions: Mapping[int, Intervention]
     ) -> list[tuple[tuple[Advance, ...], Evaluate]]:
         chains = [
             chain_from(
                 question.log,
                 question.log_digest,
                 first,
-                intervention=intervention,
+                interventions=interventions,
                 fraction=self.fraction,
                 replica=replica,
                 seed=question.seed,
@@ -80,3 +78,10 @@ class SubsampledReplay(Estimator):
             for replica in range(self.replicas)
         ]
         return [(chain, question.evaluate(end_of(chain, question.log))) for chain in chains]
+
+
+def _first_executed(question: Question) -> int:
+    """Return the first stage of a counterfactual that executes a step: a skipped one has none."""
+    parts = question.parts
+    later = range(question.stage_index, len(question.log.stages))
+    return next((t for t in later if not is_whole_skip(parts.get(t))), len(question.log.stages))

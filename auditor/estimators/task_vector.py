@@ -1,4 +1,4 @@
-"""``task_vector``: subtract the stage's parameter change from the final parameters."""
+"""``task_vector``: subtract the stages' parameter changes from the final parameters."""
 
 from typing import final
 
@@ -10,7 +10,7 @@ from auditor.plan.actions import ActionSpec, Computed, Displace, Evaluate, key_o
 
 @final
 class TaskVector(Estimator):
-    """Task arithmetic: gamma(theta_K) - gamma(theta_K - (theta_{b_t} - theta_{a_t})).
+    """Task arithmetic: gamma(theta_K) - gamma(theta_K - sum_t (theta_{b_t} - theta_{a_t})).
 
     Keeps the recorded final buffers and takes added parameters from their recorded initial values
     (decisions, 6). Forward passes only.
@@ -32,5 +32,5 @@ class TaskVector(Estimator):
 
     @staticmethod
     def _displaced(question: Question) -> tuple[Displace, Evaluate]:
-        displace = Displace(log=question.log_digest, stage=question.stage_index)
+        displace = Displace(log=question.log_digest, stages=tuple(question.parts))
         return displace, question.evaluate(Computed(key=key_of(displace)))

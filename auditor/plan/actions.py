@@ -64,7 +64,8 @@ class Advance(Record):
 
     ``intervention`` acts on this stage or is None (the recorded steps). ``fraction`` is the part
     of each step's examples that is used, drawn for ``replica``; 1 uses all and ignores replica.
-    ``seed`` drives sub-samples and drawn references. Result: a state.
+    ``seed`` drives sub-samples, drawn references and orders. ``order`` is that of the stage's
+    examples: 0 as recorded, else another one. Result: a state.
     """
 
     kind: Literal["advance"] = "advance"
@@ -76,15 +77,16 @@ class Advance(Record):
     fraction: float = 1.0
     replica: int = 0
     seed: int = 0
+    order: Annotated[int, Field(ge=0)] = 0
 
 
 class Displace(Record):
-    """The final state with one stage's parameter change subtracted (task vector): a state."""
+    """The final state with the parameter changes of stages subtracted (task vector): a state."""
 
     kind: Literal["displace"] = "displace"
     code: Literal[1] = 1
     log: DigestField
-    stage: int
+    stages: tuple[int, ...]
 
 
 class Embedding(Record):

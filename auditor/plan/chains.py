@@ -5,6 +5,8 @@ every field that has no influence: the replica and seed of an exact step, the es
 of a stage that is skipped.
 """
 
+from collections.abc import Mapping
+
 from auditor.plan.actions import Advance, Computed, Recorded, StateRef, key_of
 from auditor.plan.request import Intervention
 from auditor.stagelog.log import StageLog
@@ -60,15 +62,15 @@ def chain_from(
     log_digest: str,
     first: int,
     *,
-    intervention: Intervention | None,
+    interventions: Mapping[int, Intervention],
     fraction: float,
     replica: int,
     seed: int,
 ) -> tuple[Advance, ...]:
     """Return the actions that carry boundary ``first`` to the end of the last stage.
 
-    ``intervention`` acts on stage ``first``; the later stages run as recorded, each step on
-    ``fraction`` of its examples.
+    ``interventions`` act on the stages that they are given for; the other stages run as recorded,
+    each step on ``fraction`` of its examples.
     """
     actions: list[Advance] = []
     state: StateRef = Recorded(boundary=first)
@@ -77,7 +79,7 @@ def chain_from(
             log_digest,
             stage,
             state,
-            intervention=intervention if stage == first else None,
+            intervention=interventions.get(stage),
             fraction=fraction,
             replica=replica,
             seed=seed,

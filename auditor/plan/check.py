@@ -1,12 +1,13 @@
 """Is this request answerable? Everything that can be refused before anything is stored."""
 
 from collections.abc import Mapping
+from itertools import combinations
 
 from auditor.effects import DIFFERENTIABLE, Probe
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
 from auditor.plan.check_intervention import check_intervention
 from auditor.plan.check_query import check_query
-from auditor.plan.request import AuditRequest, Intervention
+from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.plan.settings import AaScoreSettings, EstimatorSettings, resolve
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import StageLog
@@ -26,11 +27,26 @@ ONLY_SKIP = frozenset({"checkpoint_delta", "task_vector"})
 """Estimators that know nothing but the whole stage's update."""
 
 
-def interventions_of(request: AuditRequest, log: StageLog) -> tuple[Intervention, ...]:
-    """Return the interventions asked for; ``"stages"`` is a skip of every stage."""
-    if request.interventions == "stages":
-        return tuple(Intervention(kind="skip", stage=stage.name) for stage in log.stages)
-    return request.interventions
+def interventions_of(request: AuditRequest, log: StageLog) -> tuple[Intervention | Joint, ...]:
+    """Return the interventions asked for, then their pairs if those are asked for too.
+
+    ``"stages"`` is a skip of every stage. Interventions on one stage are no pair.
+    """
+    single: tuple[Intervention | Joint, ...] = (
+        tuple(Intervention(kind="skip", stage=stage.name) for stage in log.stages)
+        if request.interventions == "stages"
+        else request.interventions
+    )
+    if request.joint is None:
+        return single
+    plain = [found for found in single if isinstance(found, Intervention)]
+    pairs = [Joint(parts=pair) for pair in combinations(plain, 2) if pair[0].stage != pair[1].stage]
+    return (*single, *(pair for pair in pairs if pair not in single))
+
+
+def parts_of(intervention: Intervention | Joint) -> tuple[Intervention, ...]:
+    """Return what acts on single stages."""
+    return intervention.parts if isinstance(intervention, Joint) else (intervention,)
 
 
 def data_of(request: AuditRequest) -> tuple[str, ...]:
@@ -43,7 +59,7 @@ def data_of(request: AuditRequest) -> tuple[str, ...]:
         else:
             found[query.data] = None
     if request.interventions != "stages":
-        for intervention in request.interventions:
+        for intervention in (part for one in request.interventions for part in parts_of(one)):
             if intervention.reference is not None and intervention.reference.data is not None:
                 found[intervention.reference.data] = None
     return tuple(found)
@@ -78,9 +94,11 @@ def check_request(
     _require_unique("interventions", [intervention.label for intervention in interventions])
     _require_unique("queries", [query.name for query in request.queries])
     for index, intervention in enumerate(interventions):
-        where = f"interventions[{index}]"
-        check_intervention(intervention, where=where, log=log, evaluation_sets=evaluation_sets)
-        _check_combination(settings, intervention, where=where)
+        for number, part in enumerate(parts_of(intervention)):
+            within = f".parts[{number}]" if isinstance(intervention, Joint) else ""
+            where = f"interventions[{index}]{within}"
+            check_intervention(part, where=where, log=log, evaluation_sets=evaluation_sets)
+            _check_combination(settings, part, where=where)
     for index, query in enumerate(request.queries):
         check_query(query, where=f"queries[{index}]", log=log, sets=evaluation_sets)
         plain = query.of if isinstance(query, Probe) else query

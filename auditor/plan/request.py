@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from auditor.effects import Probe, Query, Where
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
@@ -49,13 +49,32 @@ class Reference(Record):
     order: Literal["recorded", "shuffled"] = "shuffled"
 
 
+class Change(Record):
+    """Another value of a hyperparameter: the recorded one times ``scale``, or ``value``."""
+
+    scale: Annotated[float, Field(ge=0)] | None = None
+    value: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Change":
+        if (self.scale is None) == (self.value is None):
+            raise ValueError("give exactly one of `scale` and `value`")
+        return self
+
+    @property
+    def text(self) -> str:
+        """What follows the hyperparameter's name in a label."""
+        return f"*{self.scale:g}" if self.value is None else f"={self.value:g}"
+
+
 class Intervention(Record):
     """What is changed, in one stage.
 
     ``skip``: the updates are not executed. ``fade``: they are scaled by ``alpha``. ``replace``: the
     stage uses ``reference`` at equal steps. ``drop``: the examples selected by ``where`` are not
     used; ``resampled`` fills the batch with others of the stage, ``kept`` leaves the mean's divisor
-    as it was. ``change``: another hyperparameter. ``steps`` narrows any of them to a window.
+    as it was. ``change``: other ``hyperparameters``, named as in the schedule (``lr``, ``beta1``,
+    ...), in every parameter group. ``steps`` narrows any of them to a window.
     """
 
     kind: Literal["skip", "fade", "replace", "drop", "change"]
@@ -65,7 +84,7 @@ class Intervention(Record):
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
     reference: Reference | None = None
     divisor: Literal["resampled", "kept"] | None = None
-    hyperparameters: dict[str, float] | None = None
+    hyperparameters: Annotated[dict[Name, Change], Field(min_length=1)] | None = None
 
     @property
     def removed_part(self) -> float:
@@ -87,25 +106,54 @@ class Intervention(Record):
             parts.append(f"steps={self.steps.first_step}-{self.steps.end_step}")
         if self.divisor == "kept":
             parts.append("divisor=kept")
-        text = "".join(
-            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(parts)
-        )
-        if len(text) <= LABEL_LIMIT:
-            return text
-        end = f"… {digest_of(self)[:12]}"  # what was cut off still tells it from others
-        return text[: LABEL_LIMIT - len(end)] + end
+        changes = self.hyperparameters or {}
+        parts += [f"{name}{change.text}" for name, change in sorted(changes.items())]
+        return _as_label(" ".join(parts), of=self)
+
+
+class Joint(Record):
+    """Several interventions at once, at most one in each stage."""
+
+    kind: Literal["joint"] = "joint"
+    parts: Annotated[tuple[Intervention, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _one_in_each_stage(self) -> "Joint":
+        stages = [part.stage for part in self.parts]
+        if len(set(stages)) < len(stages):
+            raise ValueError("a joint intervention has at most one part in each stage")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The labels of the parts; a Name."""
+        return _as_label(" + ".join(part.label for part in self.parts), of=self)
+
+
+def _as_label(text: str, *, of: Record) -> str:
+    """Return a printable text of at most ``LABEL_LIMIT`` characters; a longer one is cut."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    if len(text) <= LABEL_LIMIT:
+        return text
+    end = f"… {digest_of(of)[:12]}"  # what was cut off still tells it from others
+    return text[: LABEL_LIMIT - len(end)] + end
+
+
+AnyIntervention = Annotated[Intervention | Joint, Field(discriminator="kind")]
 
 
 class AuditRequest(Record):
     """An audit: queries against interventions on one log, by one estimator.
 
-    ``interventions`` is ``"stages"`` (skip every stage) or a list.
+    ``interventions`` is ``"stages"`` (skip every stage) or a list. ``joint`` adds the joint effect
+    of every pair of them that acts on two stages.
     """
 
     schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
     log: DigestField
     model: DigestField | None = None
-    interventions: Literal["stages"] | Annotated[tuple[Intervention, ...], Field(min_length=1)]
+    interventions: Literal["stages"] | Annotated[tuple[AnyIntervention, ...], Field(min_length=1)]
+    joint: Literal["pairs"] | None = None
     queries: Annotated[tuple[Query | Probe, ...], Field(min_length=1)]
     estimator: EstimatorSettings = DefaultSettings()
     baselines: tuple[Literal["checkpoint_delta", "task_vector"], ...] = (
@@ -121,6 +169,6 @@ class AuditRequest(Record):
 
 
 __all__ = [
-    "AUDIT_SCHEMA", "AuditRequest", "Intervention", "Probe", "Query", "Reference", "Selection",
-    "StepWindow", "Where",
+    "AUDIT_SCHEMA", "AnyIntervention", "AuditRequest", "Change", "Intervention", "Joint", "Probe",
+    "Query", "Reference", "Selection", "StepWindow", "Where",
 ]  # fmt: skip

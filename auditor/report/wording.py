@@ -2,7 +2,7 @@
 
 from auditor.effects import Effect
 from auditor.plan.actions import SegmentFinding
-from auditor.plan.request import Intervention
+from auditor.plan.request import Intervention, Joint
 from auditor.report.schema import Limitation
 
 _SUPPOSITION = {
@@ -10,11 +10,12 @@ _SUPPOSITION = {
     "fade": "the updates of {stage} been scaled by {alpha:g}",
     "replace": "{stage} used the reference data instead, at equal steps, schedule and optimizer",
     "drop": "the selected examples of {stage} not been used",
+    "change": "{stage} been executed with {changes}",
 }
 
 
 def effect_statement(
-    intervention: Intervention,
+    intervention: Intervention | Joint,
     *,
     query: str,
     unit: str,
@@ -23,11 +24,8 @@ def effect_statement(
     confidence: float,
 ) -> str:
     """Return the sentence that states one effect."""
-    stage = f"stage {intervention.stage!r}"
-    if intervention.steps is not None:
-        window = intervention.steps
-        stage = f"steps {window.first_step} to {window.end_step - 1} of {stage}"
-    supposition = _SUPPOSITION[intervention.kind].format(stage=stage, alpha=intervention.alpha or 0)
+    parts = intervention.parts if isinstance(intervention, Joint) else (intervention,)
+    supposition = ", and ".join(_supposition(part) for part in parts)
     direction = "lower" if value >= 0 else "higher"
     if interval is None:
         certainty = "no interval was computed"
@@ -40,6 +38,20 @@ def effect_statement(
         f"as recorded, {query} would be {direction} by {abs(value):.4g} {unit} "
         f"({certainty}; this recorded run). This is a statement about computation, not about "
         "intent, negligence or legal responsibility."
+    )
+
+
+def _supposition(intervention: Intervention) -> str:
+    stage = f"stage {intervention.stage!r}"
+    if intervention.steps is not None:
+        window = intervention.steps
+        stage = f"steps {window.first_step} to {window.end_step - 1} of {stage}"
+    changes = " and ".join(
+        f"{name} times {change.scale:g}" if change.value is None else f"{name} {change.value:g}"
+        for name, change in sorted((intervention.hyperparameters or {}).items())
+    )
+    return _SUPPOSITION[intervention.kind].format(
+        stage=stage, alpha=intervention.alpha or 0, changes=changes
     )
 
 

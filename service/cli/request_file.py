@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from auditor.effects import Probe, Query
 from auditor.errors import InputError
-from auditor.plan.request import AuditRequest, Intervention
+from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.digest import DIGEST_PATTERN, Digest
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -186,6 +186,13 @@ def _query(item: object, *, where: str, paths: _Paths) -> Plain:
 
 def _intervention(item: object, *, where: str, paths: _Paths) -> Plain:
     plain = _require_mapping(item, where=where)
+    if plain.get("kind") == "joint" and isinstance(plain.get("parts"), list):
+        plain["parts"] = [
+            _intervention(part, where=f"{where}.parts[{index}]", paths=paths)
+            for index, part in enumerate(plain["parts"])
+        ]
+        _parse(Joint, plain, where=where)
+        return plain
     if "where" in plain:
         plain["where"] = _selection(plain["where"], where=f"{where}.where")
     if isinstance(plain.get("steps"), list) and len(plain["steps"]) == 2:

@@ -17,7 +17,7 @@ from service.demo.training import Batch, Pipeline, build_optimizer, train_stage
 LOSS: Final = "held-out loss"
 CUE: Final = "corner cue"
 
-EffectName = tuple[str, str, str]
+EffectName = tuple[str, str, str | None]
 """Query, kind of intervention, stage."""
 
 

@@ -18,7 +18,7 @@ from auditor.errors import (
     QueryError,
     UnsupportedError,
 )
-from auditor.plan.request import AuditRequest, Intervention, Reference, Selection
+from auditor.plan.request import AuditRequest, Change, Intervention, Reference, Selection
 from auditor.plan.settings import AaScoreSettings, RetrainSettings, TaskVectorSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.stagelog.digest import Digest
@@ -103,7 +103,7 @@ def dropped(**columns: str | int) -> tuple[Intervention, ...]:
 
 Case = tuple[dict[str, Any], type[AuditorError], str, str, str]
 
-CHANGE = Intervention(kind="change", stage="stage1", hyperparameters={"lr": 0.1})
+CHANGE = Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)})
 FADE = Intervention(kind="fade", stage="stage1", alpha=0.5)
 REFUSED: dict[str, Case] = {
     "log": ({"log": NEVER_SENT}, ArtifactMissingError, NEVER_SENT, "", ""),

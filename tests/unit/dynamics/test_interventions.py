@@ -10,7 +10,7 @@ from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import recorded_examples
 from auditor.errors import InputError, UnsupportedError
-from auditor.plan.request import Intervention, Reference, Selection, StepWindow
+from auditor.plan.request import Change, Intervention, Reference, Selection, StepWindow
 from auditor.stagelog.batches import BatchRow, write_batches
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import canonical_bytes
@@ -209,7 +209,7 @@ def test_fade_without_alpha_is_refused(run: Run) -> None:
 
 
 def test_change_is_left_to_a_later_version(run: Run) -> None:
-    change = Intervention(kind="change", stage="stage1", hyperparameters={"lr": 0.5})
+    change = Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)})
 
     with pytest.raises(UnsupportedError, match="later version"):
         intervened_examples(run, 1, intervention=change, seed=0)

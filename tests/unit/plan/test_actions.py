@@ -18,7 +18,7 @@ def chain(*, replica: int, fraction: float = 0.5, intervention: Intervention | N
         make_log(),
         LOG_DIGEST,
         0,
-        intervention=intervention,
+        interventions={} if intervention is None else {0: intervention},
         fraction=fraction,
         replica=replica,
         seed=7,

@@ -13,7 +13,7 @@ from auditor.errors import (
     UnsupportedError,
 )
 from auditor.plan.check import check_request
-from auditor.plan.request import Intervention, Reference, Selection, StepWindow
+from auditor.plan.request import Change, Intervention, Reference, Selection, StepWindow
 from auditor.plan.settings import AaScoreSettings, RetrainSettings, TaskVectorSettings
 from auditor.stagelog.dataset import Column, Coverage, EvaluationSet
 from auditor.stagelog.log import Bindings
@@ -101,7 +101,7 @@ def test_check_accepts_what_can_be_answered(request_):
             PreconditionError,
         ),
         (
-            Intervention(kind="change", stage="stage1", hyperparameters={"lr": 0.1}),
+            Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)}),
             "interventions[0].kind",
             UnsupportedError,
         ),
@@ -171,11 +171,21 @@ def test_check_names_the_number_of_classes(outputs, classes):
 
 def test_check_refuses_outputs_that_are_no_row_of_logits():
     log = with_output(make_log(), "B", 7, 3)
+    query = make_query(kind="margin")
 
     with pytest.raises(UnsupportedError, match="log-odds") as caught:
-        check_request(make_request(), log, make_sets())
+        check_request(make_request(queries=(query,)), log, make_sets())
 
     assert caught.value.where == "queries[0].output"
+
+
+def test_check_wants_a_class_per_position_for_outputs_per_position():
+    log = with_output(make_log(), "B", 7, 3)
+    tokens = Column(dtype="int64", shape=(7,))
+
+    check_request(make_request(), log, make_sets(label=tokens))
+    with pytest.raises(QueryError, match=r"one class per position.*found shape \[\]"):
+        check_request(make_request(), log, make_sets())
 
 
 def test_check_needs_no_target_for_one_class():
