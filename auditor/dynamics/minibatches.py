@@ -37,12 +37,14 @@ class Lane:
         fraction: b / B of each step's examples, in (0, 1]; 1 uses all and ignores the replica.
         seed: Drives sub-samples and drawn references.
         replica: Which sub-sample.
+        order: Of the stage's examples; 0 is the recorded one.
     """
 
     intervention: Intervention | None = None
     fraction: float = 1.0
     seed: int = 0
     replica: int = 0
+    order: int = 0
 
 
 @final
@@ -82,7 +84,9 @@ class StageBatches:
         _require_fits(stage, lanes=lanes)
         self._run, self._stage, self._lanes = run, stage, tuple(lanes)
         self._examples = tuple(
-            intervened_examples(run, stage_index, intervention=lane.intervention, seed=lane.seed)
+            intervened_examples(
+                run, stage_index, intervention=lane.intervention, seed=lane.seed, order=lane.order
+            )
             for lane in lanes
         )
         self._pool = _Pool(run, stage, self._examples, inputs=run.computations(stage_index).inputs)
