@@ -67,11 +67,12 @@ class ReportSigner:
         figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
         report = figured.model_copy(update={"run": facts})
         bundle = sign_report(report, self._subjects(report, actions), self._signer)
-        attachments = (
-            {}
-            if report.examples is None
-            else {Digest(report.examples.digest): self._blobs.size(Digest(report.examples.digest))}
-        )
+        parts = (report.examples, None if report.repair is None else report.repair.model)
+        attachments = {
+            Digest(part.digest): self._blobs.size(Digest(part.digest))
+            for part in parts
+            if part is not None
+        }
         return SignedReport(
             digest=report_id(bundle),
             bundle=self._blobs.write(bundle),

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from auditor.errors import InputError
-from auditor.report.schema import PREDICATE_TYPE, Report
+from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
 from auditor.stagelog.record import DigestField, Name, Record
 
@@ -69,6 +69,6 @@ def build_statement(report: Report, subjects: Sequence[Subject]) -> bytes:
         "subject": [
             {"name": subject.name, "digest": {"sha256": subject.digest}} for subject in subjects
         ],
-        "predicateType": PREDICATE_TYPE,
+        "predicateType": report.predicate_type,
         "predicate": report.model_dump(mode="json", by_alias=True, exclude_none=True),
     })

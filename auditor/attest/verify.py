@@ -4,7 +4,7 @@ Nothing is read from the payload before its signature holds, and nothing but the
 is read after. The order of the checks is :data:`CHECKS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from auditor.attest.statement import STATEMENT_TYPE, Statement, Subject
 from auditor.attest.subjects import ComparedSubject, compare_subjects
 from auditor.attest.trust import KeyStatus, TrustedKey, TrustFile, parse_time
 from auditor.errors import DocumentRefusedError, InputError, SignatureError, UndecidedError
-from auditor.report.schema import PREDICATE_TYPE, Report
+from auditor.report.schema import PREDICATE_TYPE, REPAIR_PREDICATE_TYPE, Report
 from auditor.stagelog.digest import Digest, sha256
 
 CHECKS = (
@@ -30,6 +30,9 @@ CHECKS = (
     "subjects",
 )
 """What is checked, in this order; a check's number is its place, from 1."""
+
+PREDICATE_TYPES = (PREDICATE_TYPE, REPAIR_PREDICATE_TYPE)
+"""Predicate types that are accepted unless a caller names others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +83,7 @@ def verify_bundle(
     *,
     files: Mapping[str, Digest],
     allow_missing: frozenset[str] = frozenset(),
-    predicate_type: str = PREDICATE_TYPE,
+    predicate_types: Sequence[str] = PREDICATE_TYPES,
     on_check: Callable[[Check], None] = lambda _: None,
 ) -> Verification:
     """Verify a signed report against the reader's own keys and files.
@@ -94,7 +97,7 @@ def verify_bundle(
         trust: The keys the reader trusts; no key is ever taken from the bundle.
         files: Digests of the reader's files by subject name.
         allow_missing: Subjects the reader does not have.
-        predicate_type: The only predicate type that is accepted.
+        predicate_types: The predicate types that are accepted.
         on_check: Called with every check as it passes, so that a failure shows how far it came.
 
     Raises:
@@ -117,8 +120,8 @@ def verify_bundle(
     payload = _signed_payload(parsed, key)
     progress.passed(f"holds for {len(payload)} bytes" + _unchecked(parsed))
 
-    statement = _statement(payload, predicate_type)
-    progress.passed(f"{STATEMENT_TYPE} about {predicate_type}")
+    statement = _statement(payload, predicate_types)
+    progress.passed(f"{STATEMENT_TYPE} about {statement.predicate_type}")
     report = statement.predicate
     progress.passed(f"{report.schema_}, {len(report.effects)} effect(s)")
 
@@ -184,18 +187,26 @@ def _unchecked(bundle: Bundle) -> str:
     return f"; not checked: {', '.join(notes)}" if notes else ""
 
 
-def _statement(payload: bytes, predicate_type: str) -> Statement:
+def _statement(payload: bytes, predicate_types: Sequence[str]) -> Statement:
     """Parse the verified payload; its types first, for the clearer message."""
     document = parse_canonical(payload, where="statement")
-    for member, expected in (("_type", STATEMENT_TYPE), ("predicateType", predicate_type)):
-        if document.get(member) != expected:
+    for member, accepted in (("_type", (STATEMENT_TYPE,)), ("predicateType", predicate_types)):
+        if document.get(member) not in accepted:
             raise DocumentRefusedError(
                 f"statement.{member}",
-                expected=expected,
+                expected=" or ".join(accepted),
                 found=document.get(member, "none"),
                 remedy="This is signed, but it is no report of this kind.",
             )
-    return read_record(Statement, payload, where="statement")
+    statement = read_record(Statement, payload, where="statement")
+    if statement.predicate_type != statement.predicate.predicate_type:
+        raise DocumentRefusedError(
+            "statement.predicateType",
+            expected=f"{statement.predicate.predicate_type}, which the predicate is",
+            found=statement.predicate_type,
+            remedy="Ask for the statement to be issued again.",
+        )
+    return statement
 
 
 def _signing_time(report: Report, key: TrustedKey) -> str:

@@ -18,6 +18,7 @@ from auditor.dynamics.adjoint import sweep
 from auditor.dynamics.consistency import check_segment
 from auditor.dynamics.displace import displaced_final_state
 from auditor.dynamics.evaluate import mean_query_gradient, project, query_values_at
+from auditor.dynamics.export_state import final_tensors
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
@@ -36,6 +37,7 @@ from auditor.plan.actions import (
     Displace,
     Embedding,
     Evaluate,
+    ExportState,
     Project,
     Recorded,
     StateRef,
@@ -154,6 +156,10 @@ class Worker:
                 gradient = mean_query_gradient(run, spec.query)
                 steps = sweep(run, gradient, curvature=spec.curvature, on_block=on_block)
                 return write_tensors({"steps": steps.double().cpu()})
+            case ExportState():
+                run = self._run(spec.log)
+                state = self._state(run, spec.state, before=len(run.log.stages), results=results)
+                return write_tensors(final_tensors(run, state))
             case WriteReport():
                 return self._report(spec, results)
             case Advance() | Evaluate():

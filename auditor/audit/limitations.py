@@ -22,6 +22,7 @@ def limitations_of(
         dataset.generated_by for dataset in log.datasets.values()
     )
     applies = {
+        "REPAIRED_MODEL": request.repair is not None,
         "LOG_INCONSISTENT": any(finding.verdict == "inconsistent" for finding in findings),
         "LOG_NOT_CHECKED": not findings,
         "MODEL_NOT_BOUND": request.model is None,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from auditor.audit.questions import questions_of
+from auditor.audit.repair import repair_actions
 from auditor.estimators.registry import BASELINES, estimator_for
 from auditor.plan.actions import (
     ActionKey,
@@ -69,3 +70,4 @@ def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
             if row.has_baselines:
                 for baseline in baselines:
                     yield from baseline.actions(question)
+    yield from repair_actions(request, log)

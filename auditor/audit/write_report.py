@@ -12,6 +12,7 @@ from auditor.audit.limitations import limitations_of
 from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import plan_round
 from auditor.audit.questions import Row, questions_of
+from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
 from auditor.effects import Effect, Probe, SelfCheck
 from auditor.estimators.base import Estimator, Floats, Sample
@@ -137,6 +138,7 @@ def write_report(
         software=software,
         not_computed=tuple(absent.values()),
         limitations=limitations_of(request, log, findings=findings, effects=tuple(effects)),
+        repair=repair_of(request, log, values),
         purpose=request.purpose,
         policy_digest=request.policy_digest,
     )

@@ -135,6 +135,15 @@ class Project(Record):
     query: Query
 
 
+class ExportState(Record):
+    """A final state as a model file with the final checkpoint's names and dtypes: safetensors."""
+
+    kind: Literal["export_state"] = "export_state"
+    code: Literal[1] = 1
+    log: DigestField
+    state: StateRef
+
+
 class WriteReport(Record):
     """Turn the results of an audit into report figures.
 
@@ -157,6 +166,7 @@ ActionSpec = Annotated[
     | Sweep
     | Evaluate
     | Project
+    | ExportState
     | WriteReport,
     Field(discriminator="kind"),
 ]
@@ -171,6 +181,8 @@ def dependencies(spec: ActionSpec) -> tuple[ActionKey, ...]:
     """Return the keys of the actions whose results this one reads."""
     match spec:
         case Advance(start=Computed(key=key)) | Evaluate(state=Computed(key=key)):
+            return (ActionKey(key),)
+        case ExportState(state=Computed(key=key)):
             return (ActionKey(key),)
         case Project(embedding=key):
             return (ActionKey(key),)

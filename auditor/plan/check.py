@@ -7,6 +7,7 @@ from auditor.effects import DIFFERENTIABLE, Probe
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
 from auditor.plan.check_intervention import check_intervention
 from auditor.plan.check_query import check_query
+from auditor.plan.check_repair import check_repair
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.plan.settings import AaScoreSettings, EstimatorSettings, resolve
 from auditor.stagelog.dataset import EvaluationSet
@@ -93,6 +94,13 @@ def check_request(
         )
     _require_unique("interventions", [intervention.label for intervention in interventions])
     _require_unique("queries", [query.name for query in request.queries])
+    if request.repair is not None:
+        check_repair(
+            request.repair,
+            settings,
+            labels=[intervention.label for intervention in interventions],
+            queries=[query.name for query in request.queries],
+        )
     for index, intervention in enumerate(interventions):
         for number, part in enumerate(parts_of(intervention)):
             within = f".parts[{number}]" if isinstance(intervention, Joint) else ""

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from auditor.effects import Probe, Query, Where
+from auditor.plan.repair import RepairRequest
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Name, Record
@@ -146,7 +147,7 @@ class AuditRequest(Record):
     """An audit: queries against interventions on one log, by one estimator.
 
     ``interventions`` is ``"stages"`` (skip every stage) or a list. ``joint`` adds the joint effect
-    of every pair of them that acts on two stages.
+    of every pair of them that acts on two stages. ``repair`` hands out the model of one of them.
     """
 
     schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
@@ -160,6 +161,7 @@ class AuditRequest(Record):
         "checkpoint_delta",
         "task_vector",
     )
+    repair: RepairRequest | None = None
     consistency: Literal["replay", "skip"] = "replay"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = DEFAULT_CONFIDENCE

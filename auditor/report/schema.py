@@ -7,10 +7,13 @@ from pydantic import Field
 from auditor.effects import Effect
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
+from auditor.report.repair import Repair
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 REPORT_SCHEMA: Final = "stageaudit.report.v1"
 PREDICATE_TYPE = "https://stageaudit.dev/attestation/report/v1"
+REPAIR_PREDICATE_TYPE = "https://stageaudit.dev/attestation/repair/v1"
+"""Predicate type of a report that hands out a repaired model."""
 
 
 class LogIdentity(Record):
@@ -137,8 +140,14 @@ class Report(Record):
     software: Software
     not_computed: tuple[NotComputed, ...] = ()
     limitations: tuple[Limitation, ...] = ()
+    repair: Repair | None = None
     assurance: Literal["self_attested", "reproduced", "third_party"] = "self_attested"
     people: tuple[Person, ...] = ()
     purpose: str | None = None
     policy_digest: DigestField | None = None
     run: RunFacts | None = None
+
+    @property
+    def predicate_type(self) -> str:
+        """What a signed statement with this report is: a repair where it hands out a model."""
+        return PREDICATE_TYPE if self.repair is None else REPAIR_PREDICATE_TYPE

@@ -105,6 +105,11 @@ LIMITATIONS = {
             "legal responsibility.",
         ),
         Limitation(
+            id="REPAIRED_MODEL",
+            text="A repaired model is an approximate model of other training; it is not certified "
+            "unlearning, not erasure under GDPR Art. 17; re-validate before release.",
+        ),
+        Limitation(
             id="THIS_RUN_ONLY",
             text="Effects are for this recorded run and order of later batches (E1). How they "
             "would vary over batch orders (sd_order) and over reruns of the pipeline (sd_rerun) "
