@@ -43,7 +43,7 @@ class GgnCurvature:
                 return objective.loss_of_output(output, batch)
 
             # The pullback J^T is held at theta; what moves with theta is dL/dz alone.
-            _, pullback = torch.func.vjp(outputs, theta.detach())
+            pullback = torch.func.vjp(outputs, theta.detach())[1]
             output, new_buffers = objective.output(theta, buffers, batch)
             (mean_gradient,) = pullback(torch.func.grad(loss)(output))
             return mean_gradient, new_buffers

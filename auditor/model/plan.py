@@ -9,6 +9,7 @@ from torch import Tensor
 from auditor.checks import require_shape
 from auditor.errors import InputError
 from auditor.model.outside import indices_are_data
+from auditor.model.sites import Site
 
 
 class Outputs(NamedTuple):
@@ -21,6 +22,13 @@ class Outputs(NamedTuple):
 
     values: tuple[Tensor, ...]
     buffers: dict[str, Tensor]
+
+
+class Observed(NamedTuple):
+    """What a step took and gave."""
+
+    arguments: tuple[Any, ...]
+    result: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +58,7 @@ class Plan:
         counters: Buffers that count training passes.
         steps: What to call, in order.
         outputs: Slots of the outputs.
+        sites: Where weights are used linearly.
     """
 
     slots: tuple[Any, ...]
@@ -60,6 +69,7 @@ class Plan:
     counters: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
+    sites: tuple[Site, ...] = ()
 
     def __call__(
         self, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], *inputs: Tensor
@@ -76,6 +86,25 @@ class Plan:
             ShapeError: If an input has another shape than the plan.
             DomainError: If an index lies outside a table of the model.
         """
+        return self.observed(params, buffers, *inputs, offsets={})[0]
+
+    def observed(
+        self,
+        params: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        *inputs: Tensor,
+        offsets: Mapping[int, Tensor],
+    ) -> tuple[Outputs, dict[int, Observed]]:
+        """Return the outputs with something added to some results, and what these steps saw.
+
+        Derivatives by a zero offset are those by the step's result.
+
+        Args:
+            params: As for a call.
+            buffers: As for a call.
+            inputs: As for a call.
+            offsets: Step -> what is added to its result; the step must have one.
+        """
         slots = list(self.slots)
         if len(inputs) != len(self.inputs):
             raise _missing("inputs", f"{len(self.inputs)} of them", len(inputs))
@@ -91,16 +120,21 @@ class Plan:
                     raise _missing(f"{where}[{name}]", "a tensor", "none")
                 slots[slot] = named[name]
         with indices_are_data():
-            self._run(slots)
+            seen = self._run(slots, offsets)
         after = dict(buffers)
         after.update({name: slots[slot] for name, slot in self.updated.items()})
         after.update({name: after[name] + 1 for name in self.counters if name in after})
-        return Outputs(tuple(slots[slot] for slot in self.outputs), after)
+        return Outputs(tuple(slots[slot] for slot in self.outputs), after), seen
 
-    def _run(self, slots: list[Any]) -> None:
+    def _run(self, slots: list[Any], offsets: Mapping[int, Tensor]) -> dict[int, Observed]:
         """Fill the slots of all results; what is not read again is let go."""
-        for step in self.steps:
-            result = step.function(*[slots[i] for i in step.arguments])
+        seen: dict[int, Observed] = {}
+        for index, step in enumerate(self.steps):
+            arguments = [slots[i] for i in step.arguments]
+            result = step.function(*arguments)
+            if index in offsets:
+                result = result + offsets[index]
+                seen[index] = Observed(tuple(arguments), result)
             if len(step.results) == 1:
                 slots[step.results[0]] = result
             else:
@@ -108,6 +142,7 @@ class Plan:
                     slots[slot] = value
             for slot in step.last_read:
                 slots[slot] = None
+        return seen
 
 
 def _missing(where: str, expected: str, found: object) -> InputError:

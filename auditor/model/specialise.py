@@ -18,6 +18,7 @@ from auditor.model.onnx_description import GraphDescription, Mode, Node
 from auditor.model.onnx_ops.call import DTYPES, Call, Kernel, Operand, Value
 from auditor.model.onnx_ops.table import OPERATORS
 from auditor.model.plan import Plan, Step
+from auditor.model.sites import CalledNode, find_sites
 
 _COUNTER = "num_batches_tracked"
 
@@ -49,7 +50,7 @@ class Specialiser:
         self._mode: Mode = mode
         self._limits = limits
         self._values: dict[str, Operand] = {}
-        self._calls: list[tuple[Kernel, tuple[str, ...], tuple[str, ...]]] = []
+        self._calls: list[tuple[Kernel, CalledNode]] = []
         self._updated: dict[str, str] = {}
         self._folded_bytes = 0
 
@@ -93,7 +94,8 @@ class Specialiser:
             if name:
                 self._values[name] = Operand(value, constant=fold)
         if not fold:
-            self._calls.append((kernel, tuple(node.inputs[i] for i in kernel.uses), names))
+            arguments = tuple(node.inputs[i] for i in kernel.uses)
+            self._calls.append((kernel, CalledNode(node, arguments, names)))
         for operand, result in kernel.updates:
             self._note_update(call, node.inputs[operand], names[result])
 
@@ -123,10 +125,10 @@ class Specialiser:
         outputs = tuple(value.name for value in self._description.outputs)
         needed = {*outputs, *self._updated.values()}
         calls = []
-        for kernel, arguments, results in reversed(self._calls):
-            if needed.intersection(results):
-                needed.update(arguments)
-                calls.append((kernel, arguments, results))
+        for kernel, called in reversed(self._calls):
+            if needed.intersection(called.results):
+                needed.update(called.arguments)
+                calls.append((kernel, called))
         calls.reverse()
         numbers: dict[str, int] = {}
 
@@ -136,20 +138,20 @@ class Specialiser:
         kept = {slot(name) for name in (*outputs, *self._updated.values())}
         kept |= {slot(n) for n in needed if self._values[n].constant}
         last: dict[int, int] = {}
-        for index, (_, arguments, results) in enumerate(calls):
-            last.update({slot(name): index for name in (*arguments, *results)})
+        for index, (_, called) in enumerate(calls):
+            last.update({slot(n): index for n in (*called.arguments, *called.results)})
         steps = tuple(
             Step(
                 function=kernel.function,
-                arguments=tuple(slot(name) for name in arguments),
-                results=tuple(slot(name) for name in results),
+                arguments=tuple(slot(name) for name in called.arguments),
+                results=tuple(slot(name) for name in called.results),
                 last_read=tuple(
                     s
-                    for s in {slot(name) for name in (*arguments, *results)}
+                    for s in {slot(n) for n in (*called.arguments, *called.results)}
                     if last[s] == index and s not in kept
                 ),
             )
-            for index, (kernel, arguments, results) in enumerate(calls)
+            for index, (kernel, called) in enumerate(calls)
         )
         inputs = tuple((name, shape, slot(name)) for name, shape in data.items())
         # Pairs: two graph inputs may be one tied parameter.
@@ -172,7 +174,14 @@ class Specialiser:
             ),
             steps=steps,
             outputs=tuple(slot(name) for name in outputs),
+            sites=find_sites(
+                [called for _, called in calls], parameters=self._parameters, rank=self._rank
+            ),
         )
+
+    def _rank(self, name: str) -> int:
+        value = self._values[name].value
+        return value.dim() if isinstance(value, Tensor) else 0
 
 
 @contextlib.contextmanager
