@@ -10,7 +10,8 @@ from auditor.audit.repair import (
     method_of,
     repaired_rows,
 )
-from auditor.audit.results import BlobValues, Floats
+from auditor.audit.results import BlobValues
+from auditor.estimators.base import Floats
 from auditor.plan.repair import Goal
 from auditor.plan.request import AuditRequest
 from auditor.plan.settings import resolve
