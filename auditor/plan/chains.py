@@ -6,6 +6,7 @@ of a stage that is skipped.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from auditor.plan.actions import Advance, Computed, Recorded, StateRef, key_of
 from auditor.plan.request import Intervention
@@ -40,12 +41,13 @@ def advance(
     fraction: float,
     replica: int,
     seed: int,
+    order: int = 0,
 ) -> Advance:
     """Return the action for one stage in normal form."""
     if is_whole_skip(intervention):
-        fraction, replica, seed = 1.0, 0, 0
+        fraction, replica, seed, order = 1.0, 0, 0, 0
     elif fraction == 1.0:
-        replica, seed = 0, seed if draws_data(intervention) else 0
+        replica, seed = 0, seed if order or draws_data(intervention) else 0
     return Advance(
         log=log_digest,
         stage=stage,
@@ -54,6 +56,7 @@ def advance(
         fraction=fraction,
         replica=replica,
         seed=seed,
+        order=order,
     )
 
 
@@ -66,11 +69,12 @@ def chain_from(
     fraction: float,
     replica: int,
     seed: int,
+    orders: Mapping[int, int] = MappingProxyType({}),
 ) -> tuple[Advance, ...]:
     """Return the actions that carry boundary ``first`` to the end of the last stage.
 
     ``interventions`` act on the stages that they are given for; the other stages run as recorded,
-    each step on ``fraction`` of its examples.
+    each step on ``fraction`` of its examples. ``orders`` gives stages another order of examples.
     """
     actions: list[Advance] = []
     state: StateRef = Recorded(boundary=first)
@@ -83,6 +87,7 @@ def chain_from(
             fraction=fraction,
             replica=replica,
             seed=seed,
+            order=orders.get(stage, 0),
         )
         actions.append(action)
         state = Computed(key=key_of(action))
