@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from auditor.plan.actions import ActionSpec, Advance, CheckSegment, Embedding, Sweep
+from auditor.plan.actions import ActionSpec, Advance, CheckSegment, Embedding, SettleStage, Sweep
 from auditor.plan.chains import is_whole_skip, stage_index
 from auditor.stagelog.log import Stage, StageLog
 
@@ -26,6 +26,10 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
         case Advance() if not is_whole_skip(spec.intervention):
             stage = log.stages[spec.stage]
             return stage.steps * max(1, round(spec.fraction * _batch(stage)))
+        case SettleStage():
+            stage = log.stages[spec.stage]
+            steps = max(1, round(spec.tail * stage.steps))
+            return steps * max(1, round(spec.fraction * _batch(stage)))
         case CheckSegment():
             return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
         case Embedding():

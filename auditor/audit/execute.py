@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from auditor.audit.bind import bind_model
+from auditor.audit.carry import carried
 from auditor.audit.cost import gradient_examples
 from auditor.audit.planning import data_of
 from auditor.audit.write_report import write_report
@@ -40,6 +41,7 @@ from auditor.plan.actions import (
     ExportState,
     Project,
     Recorded,
+    SettleStage,
     StateRef,
     Sweep,
     WriteReport,
@@ -107,6 +109,8 @@ class Worker:
         match first:
             case Advance():
                 blobs = self._advance([_as(Advance, spec) for spec in specs], results, on_block)
+            case SettleStage():
+                blobs = self._carry(specs, results, on_block)
             case Evaluate():
                 blobs = self._evaluate([_as(Evaluate, spec) for spec in specs], results)
             case _ if len(specs) > 1:
@@ -162,7 +166,7 @@ class Worker:
                 return write_tensors(final_tensors(run, state))
             case WriteReport():
                 return self._report(spec, results)
-            case Advance() | Evaluate():
+            case Advance() | SettleStage() | Evaluate():
                 raise InternalError(
                     "group", expected="a grouped action", found=spec.kind, remedy="Report this."
                 )
@@ -186,6 +190,23 @@ class Worker:
         states = [self._state(run, spec.start, before=stage, results=results) for spec in specs]
         advanced = advance(run, stage, states, lanes=lanes, on_block=on_block)
         return [_state_blob(state, run.layout(stage)) for state in advanced.states]
+
+    def _carry(
+        self,
+        specs: Sequence[ActionSpec],
+        results: Mapping[ActionKey, Digest],
+        on_block: OnBlock,
+    ) -> list[bytes]:
+        """Carry states through a stage by other means than an advance."""
+        first = _as(SettleStage, specs[0])
+        run, stage = self._run(first.log), first.stage
+        states = carried(
+            run,
+            [_as(type(first), spec) for spec in specs],
+            state_of=lambda ref: self._state(run, ref, before=stage, results=results),
+            on_block=on_block,
+        )
+        return [_state_blob(state, run.layout(stage)) for state in states]
 
     def _evaluate(self, specs: list[Evaluate], results: Mapping[ActionKey, Digest]) -> list[bytes]:
         run = self._run(specs[0].log)

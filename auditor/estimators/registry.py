@@ -8,6 +8,7 @@ from auditor.estimators.aa_tangent import AaTangent
 from auditor.estimators.base import Estimator
 from auditor.estimators.checkpoint_delta import CheckpointDelta
 from auditor.estimators.retrain import Retrain
+from auditor.estimators.settle import Settle
 from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.estimators.task_vector import TaskVector
 from auditor.plan.settings import (
@@ -16,6 +17,7 @@ from auditor.plan.settings import (
     DefaultSettings,
     EstimatorSettings,
     RetrainSettings,
+    SettleSettings,
     SubsampledReplaySettings,
     TaskVectorSettings,
 )
@@ -40,12 +42,14 @@ def estimator_for(settings: EstimatorSettings) -> Estimator:
             return CheckpointDelta()
         case TaskVectorSettings():
             return TaskVector()
-        case AaScoreSettings(form="tangent", curvature=curvature):
-            return AaTangent(curvature=curvature)
-        case AaScoreSettings(curvature=curvature):
-            return AaAdjoint(curvature=curvature)
+        case AaScoreSettings(form="tangent", curvature=curvature, curvature_examples=examples):
+            return AaTangent(curvature=curvature, curvature_examples=examples)
+        case AaScoreSettings(curvature=curvature, curvature_examples=examples):
+            return AaAdjoint(curvature=curvature, curvature_examples=examples)
         case SubsampledReplaySettings(fraction=fraction, replicas=replicas):
             return SubsampledReplay(fraction=fraction, replicas=replicas)
+        case SettleSettings(tail=tail, fraction=fraction, replicas=replicas):
+            return Settle(tail=tail, fraction=fraction, replicas=replicas)
         case DefaultSettings():
             raise InternalError(
                 "estimator",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NewType
 from pydantic import Field
 
 from auditor.effects import Query
+from auditor.plan.curvature import StepCurvature
 from auditor.plan.request import Intervention
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Figure, Record
@@ -80,6 +81,26 @@ class Advance(Record):
     order: Annotated[int, Field(ge=0)] = 0
 
 
+class SettleStage(Record):
+    """Carry a displacement through a stage by running the last ``tail`` of its steps.
+
+    They start from the recorded end plus what lies between ``start`` and ``origin``, states at the
+    boundary before the stage: a counterfactual one and its factual twin. The same reference twice
+    is a displacement of nothing. The other fields are those of :class:`Advance`. Result: a state.
+    """
+
+    kind: Literal["settle_stage"] = "settle_stage"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+    start: StateRef
+    origin: StateRef
+    tail: float
+    fraction: float
+    replica: int
+    seed: int
+
+
 class Displace(Record):
     """The final state with the parameter changes of stages subtracted (task vector): a state."""
 
@@ -96,7 +117,7 @@ class Embedding(Record):
     code: Literal[1] = 1
     log: DigestField
     intervention: Intervention
-    curvature: Literal["exact", "none"]
+    curvature: StepCurvature
 
 
 class Sweep(Record):
@@ -109,7 +130,7 @@ class Sweep(Record):
     code: Literal[1] = 1
     log: DigestField
     query: Query
-    curvature: Literal["exact", "none"]
+    curvature: StepCurvature
 
 
 class Evaluate(Record):
@@ -161,6 +182,7 @@ ActionSpec = Annotated[
     CheckSegment
     | BindModel
     | Advance
+    | SettleStage
     | Displace
     | Embedding
     | Sweep
@@ -184,12 +206,19 @@ def dependencies(spec: ActionSpec) -> tuple[ActionKey, ...]:
             return (ActionKey(key),)
         case ExportState(state=Computed(key=key)):
             return (ActionKey(key),)
+        case SettleStage(start=start, origin=origin):
+            return tuple(dict.fromkeys(computed_keys(start, origin)))
         case Project(embedding=key):
             return (ActionKey(key),)
         case WriteReport(inputs=keys):
             return tuple(ActionKey(key) for key in keys)
         case _:
             return ()
+
+
+def computed_keys(*states: StateRef) -> tuple[ActionKey, ...]:
+    """Return the keys of the actions that states come from; checkpoints come from none."""
+    return tuple(ActionKey(state.key) for state in states if isinstance(state, Computed))
 
 
 class SegmentFinding(Record):

@@ -19,6 +19,7 @@ REQUIRED_LEVEL = {
     "checkpoint_delta": 0,
     "task_vector": 0,
     "subsampled_replay": 2,
+    "settle": 2,
     "retrain": 2,
     "aa_score": 2,
 }
@@ -57,7 +58,7 @@ def data_of(request: AuditRequest) -> tuple[str, ...]:
         if isinstance(query, Probe):
             found[query.treated] = None
             found[query.control] = None
-        else:
+        elif query.data is not None:
             found[query.data] = None
     if request.interventions != "stages":
         for intervention in (part for one in request.interventions for part in parts_of(one)):

@@ -1,6 +1,6 @@
 """Group keys: which ready actions may run as lanes of one batch."""
 
-from auditor.plan.actions import ActionSpec, Advance, Evaluate, key_of
+from auditor.plan.actions import ActionSpec, Advance, Evaluate, SettleStage, key_of
 from auditor.plan.chains import is_whole_skip
 from auditor.stagelog.digest import Digest, digest_of
 
@@ -22,6 +22,15 @@ def group_key(spec: ActionSpec) -> Digest:
                 "stage": spec.stage,
                 "fraction": spec.fraction,
                 "executes_steps": not is_whole_skip(spec.intervention),
+            })
+        case SettleStage():
+            return digest_of({
+                "kind": spec.kind,
+                "code": spec.code,
+                "log": spec.log,
+                "stage": spec.stage,
+                "tail": spec.tail,
+                "fraction": spec.fraction,
             })
         case Evaluate():
             return digest_of({

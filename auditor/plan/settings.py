@@ -4,11 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from auditor.plan.curvature import CurvatureName
 from auditor.stagelog.record import Record
 
 DEFAULT_REPLICAS = 8
 DEFAULT_FRACTION = 0.5
 DEFAULT_CONFIDENCE = 0.9
+DEFAULT_CURVATURE_EXAMPLES = 512
 BASELINES = ("checkpoint_delta", "task_vector")
 
 
@@ -31,11 +33,15 @@ class TaskVectorSettings(Record):
 
 
 class AaScoreSettings(Record):
-    """The paper's AA-Score: d gamma / d alpha at alpha = 1."""
+    """The paper's AA-Score: d gamma / d alpha at alpha = 1.
+
+    ``curvature_examples`` is how many examples of each stage ``ekfac`` is computed from.
+    """
 
     id: Literal["aa_score"] = "aa_score"
     form: Literal["tangent", "adjoint"] = "tangent"
-    curvature: Literal["exact", "none"] = "exact"
+    curvature: CurvatureName = "exact"
+    curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
 
 
 class SubsampledReplaySettings(Record):
@@ -47,6 +53,18 @@ class SubsampledReplaySettings(Record):
     id: Literal["subsampled_replay"] = "subsampled_replay"
     fraction: Annotated[float, Field(gt=0, le=1)] = DEFAULT_FRACTION
     replicas: Annotated[int, Field(ge=1, le=64)] = DEFAULT_REPLICAS
+
+
+class SettleSettings(Record):
+    """Run the last part of each later stage from its recorded end plus the displacement, K times.
+
+    ``tail`` is the part of the steps, ``fraction`` the part b / B of their examples.
+    """
+
+    id: Literal["settle"] = "settle"
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.125
+    replicas: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 class DefaultSettings(Record):
@@ -61,6 +79,7 @@ EstimatorSettings = Annotated[
     | TaskVectorSettings
     | AaScoreSettings
     | SubsampledReplaySettings
+    | SettleSettings
     | DefaultSettings,
     Field(discriminator="id"),
 ]

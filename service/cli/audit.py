@@ -28,6 +28,7 @@ class EstimatorId(StrEnum):
     AA_SCORE = "aa_score"
     CHECKPOINT_DELTA = "checkpoint_delta"
     TASK_VECTOR = "task_vector"
+    SETTLE = "settle"
 
 
 def audit(

@@ -52,13 +52,20 @@ def retrain(run: Run, gates: Gates, *, start: int = 0, gated: str = "state") -> 
         gated: ``state``, or ``parameters`` for the alternative that decisions rule out.
     """
     recorded = run.boundary(start)
-    state = _named(run, recorded, boundary=start)
+    state = named(run, recorded, boundary=start)
     for index in range(start, len(run.log.stages)):
         stage = run.log.stages[index]
         state = _transition(run, index, state)
         for step in range(stage.first_step, stage.end_step):
             proposed = _step(run, index, state, step=step)
             state = state.mixed(proposed, alpha=gates(step), only=gated)
+    return state
+
+
+def continued(run: Run, index: int, state: DenseState, *, steps: range) -> DenseState:
+    """Return the state after some steps of a stage, in global numbering, without R_t."""
+    for step in steps:
+        state = _step(run, index, state, step=step)
     return state
 
 
@@ -79,7 +86,8 @@ def within(first: int, end: int, *, alpha: float) -> Gates:
     return lambda step: alpha if first <= step < end else 1.0
 
 
-def _named(run: Run, state: TrainingState, *, boundary: int) -> DenseState:
+def named(run: Run, state: TrainingState, *, boundary: int) -> DenseState:
+    """Return a state at a boundary by names."""
     layout = run.boundary_layout(boundary)
     slots = {
         slot: dict(zip(layout.names, values.unbind(-1), strict=True))

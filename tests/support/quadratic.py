@@ -36,17 +36,18 @@ def make_quadratic_run(stages: Sequence[StageSpec], *, examples: int = 24, seed:
     )
 
 
-def affine_stage(run: Run, index: int) -> tuple[Tensor, Tensor]:
+def affine_stage(run: Run, index: int, *, last: int | None = None) -> tuple[Tensor, Tensor]:
     """Return (M, c) of one stage on (theta, momentum buffer): x -> M x + c, [2P, 2P] and [2P].
 
     Mean loss 1/2 theta' A theta - b' theta + const with A = X'WX / D, b = X'Wy / D; a step is
     v' = m v + A theta - b + wd theta and theta' = theta - lr v', or with Nesterov
-    theta' = theta - lr (A theta - b + wd theta + m v').
+    theta' = theta - lr (A theta - b + wd theta + m v'). ``last``: only so many steps at the end.
     """
     stage, columns = run.log.stages[index], run.schedule(index).columns
     eye = torch.eye(FEATURES, dtype=torch.float64)
     whole, constant = torch.eye(2 * FEATURES, dtype=torch.float64), eye.new_zeros(2 * FEATURES)
-    for step in range(stage.first_step, stage.end_step):
+    first = stage.first_step if last is None else stage.end_step - last
+    for step in range(first, stage.end_step):
         lr, m, wd = (
             float(columns[name][step - stage.first_step, 0])
             for name in ("lr", "momentum", "weight_decay")

@@ -9,6 +9,7 @@ from auditor.plan.settings import (
     CheckpointDeltaSettings,
     DefaultSettings,
     RetrainSettings,
+    SettleSettings,
     SubsampledReplaySettings,
     TaskVectorSettings,
 )
@@ -21,6 +22,7 @@ ALL_SETTINGS = [
     AaScoreSettings(),
     AaScoreSettings(form="adjoint", curvature="none"),
     SubsampledReplaySettings(replicas=3),
+    SettleSettings(replicas=2),
     DefaultSettings(),
 ]
 

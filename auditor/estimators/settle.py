@@ -1,0 +1,79 @@
+"""``settle``: keep what the later stages learned, and let the displacement relax at their ends.
+
+Every later stage starts from its recorded end plus the displacement so far and runs only the last
+part of its steps. The estimate is paired: the same steps run without a displacement, and effect and
+displacement are differences of the two, so that removing nothing has no effect (decisions, 7).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.plan.actions import ActionSpec
+from auditor.plan.chains import is_whole_skip
+from auditor.plan.twins import Twins, displaced_start, settle_twins
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settle(Estimator):
+    """Run the last ``tail`` of each later stage on ``fraction`` of its examples, K times.
+
+    Cost: K f b / B of retraining's later stages in examples, and as much again, once for all
+    interventions, for the factual twins. Stages that are not skipped run their own steps too.
+    """
+
+    tail: float
+    fraction: float
+    replicas: int
+
+    @override
+    def actions(self, question: Question) -> tuple[ActionSpec, ...]:
+        needed: list[ActionSpec] = [question.factual]
+        for replica in range(self.replicas):
+            actions, ends = self._twins(question, replica=replica)
+            needed += [*actions, *map(question.evaluate, ends)]
+        return tuple(needed)
+
+    @override
+    def sample(self, question: Question, values: Values) -> Sample:
+        ends = [self._twins(question, replica=replica)[1] for replica in range(self.replicas)]
+        displaced, twins = (
+            np.stack([values.per_example(question.evaluate(end)) for end in of_replicas])
+            for of_replicas in zip(*ends, strict=True)
+        )  # [K, N] each
+        effects = twins - displaced
+        first = question.stage_index
+        last = first == len(question.log.stages) - 1
+        if last and (self.fraction == 1.0 or is_whole_skip(question.parts[first])):
+            return Sample(effects=effects[:1], exact=True)
+        recorded = values.per_example(question.factual)  # [N]
+        return Sample(effects=effects, deviations=recorded - twins)
+
+    def _twins(self, question: Question, *, replica: int) -> tuple[tuple[ActionSpec, ...], Twins]:
+        """Return the actions of one replica, and the final states they lead to."""
+        first = question.stage_index
+        started, twins = displaced_start(
+            question.log_digest,
+            first,
+            intervention=question.parts[first],
+            fraction=self.fraction,
+            replica=replica,
+            seed=question.seed,
+        )
+        actions: list[ActionSpec] = list(started)
+        for stage in range(first + 1, len(question.log.stages)):
+            settled, twins = settle_twins(
+                question.log_digest,
+                stage,
+                twins,
+                tail=self.tail,
+                fraction=self.fraction,
+                replica=replica,
+                seed=question.seed,
+            )
+            actions += settled
+        return tuple(actions), twins
