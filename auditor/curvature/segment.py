@@ -13,7 +13,7 @@ from auditor.model.objective import Minibatch, Objective
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same one only: its tensors have no equality
 class SegmentCurvature:
     """H is the same for all steps of a segment: an EK-FAC of their loss.
 

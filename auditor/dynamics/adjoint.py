@@ -7,10 +7,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from auditor.dynamics.factual import CURVATURES, CurvatureName, FactualBlock, FactualStage, matching
+from auditor.curvature.base import Curvature
+from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
+from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.stepping import (
     StepKind,
@@ -21,13 +23,14 @@ from auditor.dynamics.stepping import (
     unpacked,
 )
 from auditor.dynamics.trajectory import replay
+from auditor.plan.curvature import StepCurvature
 
 KEEP_BYTES = 256 * 2**20
 """A stage whose states all fit in this is swept without a second recomputation."""
 
 
 def sweep(
-    run: Run, query_gradient: TrainingState, *, curvature: CurvatureName, on_block: OnBlock
+    run: Run, query_gradient: TrainingState, *, curvature: StepCurvature, on_block: OnBlock
 ) -> Tensor:
     r"""Return the derivative of a query by the gate of every step of the run.
 
@@ -42,7 +45,8 @@ def sweep(
     Args:
         run: The recorded run.
         query_gradient: Cotangent of the final state, in the final layout.
-        curvature: ``exact`` (Hessian-vector products) or ``none`` (gradients held constant).
+        curvature: H in the Jacobian of a step: ``exact`` (Hessian-vector products), ``ggn``
+            (Gauss-Newton), an EK-FAC of every stage, or ``none`` (gradients held constant).
         on_block: Told about every 32 steps.
 
     Returns:
@@ -72,10 +76,10 @@ class _StageSweep:
     """The way back through one stage."""
 
     def __init__(
-        self, run: Run, index: int, *, curvature: CurvatureName, progress: Progress
+        self, run: Run, index: int, *, curvature: StepCurvature, progress: Progress
     ) -> None:
         self._run, self._index = run, index
-        self._curvature: CurvatureName = curvature
+        self._curvature = curvature
         self._progress = progress
         self._factual = FactualStage(run, index)
 
@@ -148,7 +152,7 @@ class _StageSweep:
         function = self._factual.traced(
             self._pull_step(block, like=like),
             block,
-            key=("adjoint", block.form, self._curvature, self._structure(like)),
+            key=("adjoint", block.form, self._h(), self._structure(like)),
             arguments=(*states[0], *vector, *arguments[0]),
         )
         effects = []
@@ -162,8 +166,7 @@ class _StageSweep:
 
     def _pull_step(self, block: FactualBlock, *, like: TrainingState) -> TensorFunction:
         """Return (*state, *cotangent after, *arguments) -> (*cotangent before, effect)."""
-        curvature = CURVATURES[self._curvature]
-        phi = step_map(self._run, self._index, form=block.form, uniform=False, curvature=curvature)
+        phi = step_map(self._run, self._index, form=block.form, uniform=False, curvature=self._h())
         width = len(like.tensors)
 
         def pull(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -178,6 +181,9 @@ class _StageSweep:
             return (*pulled[1](vector), _inner(vector, change))
 
         return pull
+
+    def _h(self) -> Curvature:
+        return stage_curvature(self._run, self._index, self._curvature)
 
     def _structure(self, state: TrainingState) -> tuple[tuple[str, ...], ...]:
         return tuple(sorted(state.slots)), tuple(sorted(state.buffers))

@@ -3,23 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from auditor.curvature.base import Curvature
-from auditor.curvature.exact import ExactCurvature
-from auditor.curvature.none import NoCurvature
 from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.minibatches import Lane, StageBatches
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.stepping import TensorFunction, step_arguments, traced_when_worth
-
-CurvatureName = Literal["exact", "none"]
-CURVATURES: dict[CurvatureName, Curvature] = {"exact": ExactCurvature(), "none": NoCurvature()}
-"""What H in the Jacobian of a step can be."""
 
 
 @final

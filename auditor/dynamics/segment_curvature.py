@@ -1,13 +1,19 @@
 """EK-FAC of a recorded stage: its curvature at one state, from some of its own examples."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.curvature.base import Curvature
 from auditor.curvature.ekfac import EigenCurvature, ekfac
+from auditor.curvature.exact import ExactCurvature
+from auditor.curvature.ggn import GgnCurvature
+from auditor.curvature.none import NoCurvature
 from auditor.curvature.sample import CurvatureSample, output_directions
+from auditor.curvature.segment import SegmentCurvature
 from auditor.dynamics.draws import generator_for, used_examples
 from auditor.dynamics.minibatches import Lane, StageBatches
 from auditor.dynamics.run import Run
@@ -15,6 +21,7 @@ from auditor.dynamics.stage_examples import recorded_examples
 from auditor.dynamics.state import TrainingState
 from auditor.errors import PreconditionError, UnsupportedError
 from auditor.model.objective import GraphObjective, Minibatch
+from auditor.plan.curvature import SampledCurvature, StepCurvature
 
 
 def ekfac_of(
@@ -89,14 +96,29 @@ def ekfac_of(
     )
 
 
-def stage_ekfac(run: Run, stage_index: int, *, examples: int, seed: int) -> EigenCurvature:
+def stage_ekfac(run: Run, stage_index: int, *, examples: int, seed: int) -> SegmentCurvature:
     """Return :func:`ekfac_of` at the stage's recorded end, computed once."""
-    return run.keep(
-        ("ekfac", stage_index, examples, seed),
-        lambda: ekfac_of(
-            run, stage_index, run.boundary(stage_index + 1), examples=examples, seed=seed
-        ),
-    )
+
+    def make() -> SegmentCurvature:
+        end = run.boundary(stage_index + 1)
+        return SegmentCurvature(ekfac_of(run, stage_index, end, examples=examples, seed=seed))
+
+    return run.keep(("ekfac", stage_index, examples, seed), make)
+
+
+def stage_curvature(run: Run, stage_index: int, curvature: StepCurvature) -> Curvature:
+    """Return what H is in the Jacobians of a stage's steps; the same object for the same one."""
+    match curvature:
+        case SampledCurvature(examples=examples, seed=seed):
+            return stage_ekfac(run, stage_index, examples=examples, seed=seed)
+        case "exact":
+            return ExactCurvature()
+        case "ggn":
+            return GgnCurvature()
+        case "none":
+            return NoCurvature()
+        case _:
+            assert_never(curvature)
 
 
 def _minibatches(run: Run, stage_index: int, *, examples: int, seed: int) -> Sequence[Minibatch]:

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
-from auditor.dynamics.factual import CURVATURES, CurvatureName, FactualBlock, FactualStage, matching
+from auditor.curvature.base import Curvature
+from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.interventions import window
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
+from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.stepping import (
     TensorFunction,
@@ -18,11 +20,12 @@ from auditor.dynamics.stepping import (
 from auditor.dynamics.trajectory import replay
 from auditor.dynamics.transitions import TransitionMap
 from auditor.errors import UnsupportedError
+from auditor.plan.curvature import StepCurvature
 from auditor.plan.request import Intervention
 
 
 def stage_embedding(
-    run: Run, intervention: Intervention, *, curvature: CurvatureName, on_block: OnBlock
+    run: Run, intervention: Intervention, *, curvature: StepCurvature, on_block: OnBlock
 ) -> TrainingState:
     r"""Return the derivative of the final state by the gate of an intervention's steps.
 
@@ -37,7 +40,8 @@ def stage_embedding(
     Args:
         run: The recorded run.
         intervention: ``skip`` or ``fade`` of a stage or a window of its steps.
-        curvature: ``exact`` (Hessian-vector products) or ``none`` (gradients held constant).
+        curvature: H in the Jacobian of a step: ``exact`` (Hessian-vector products), ``ggn``
+            (Gauss-Newton), an EK-FAC of every stage, or ``none`` (gradients held constant).
         on_block: Told about every 32 steps.
 
     Returns:
@@ -87,7 +91,7 @@ def _push(
     *,
     factual: FactualStage,
     at: tuple[TrainingState, TrainingState],
-    curvature: CurvatureName,
+    curvature: StepCurvature,
     inside: range,
 ) -> tuple[TrainingState, TrainingState]:
     """Return state and tangent after a block of recorded steps."""
@@ -96,10 +100,11 @@ def _push(
     flags = [state.theta.new_tensor(float(step in inside)) for step in block.steps]
     carried = (*state.tensors, *matching(tangent, state))
     of_steps = factual.arguments(block)
+    h = stage_curvature(run, stage_index, curvature)
     function = factual.traced(
-        _tangent_step(run, stage_index, block=block, like=state, curvature=curvature),
+        _tangent_step(run, stage_index, block=block, like=state, curvature=h),
         block,
-        key=("tangent", block.form, curvature),
+        key=("tangent", block.form, h),
         arguments=(*carried, *of_steps[0], flags[0]),
     )
     for arguments, flag in zip(of_steps, flags, strict=True):
@@ -114,12 +119,10 @@ def _tangent_step(
     *,
     block: FactualBlock,
     like: TrainingState,
-    curvature: CurvatureName,
+    curvature: Curvature,
 ) -> TensorFunction:
     """Return (*state, *tangent, *step arguments, inside) -> the next (*state, *tangent)."""
-    phi = step_map(
-        run, stage_index, form=block.form, uniform=False, curvature=CURVATURES[curvature]
-    )
+    phi = step_map(run, stage_index, form=block.form, uniform=False, curvature=curvature)
     width = len(like.tensors)
 
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:

@@ -1,13 +1,14 @@
 """``aa_score``, adjoint form: one backward sweep per query yields every single step."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.plan.actions import ActionSpec, Sweep
+from auditor.plan.curvature import CurvatureName, step_curvature
 
 
 @final
@@ -21,7 +22,8 @@ class AaAdjoint(Estimator):
         Zhang et al. (2025), arXiv 2506.00175.
     """
 
-    curvature: Literal["exact", "none"]
+    curvature: CurvatureName
+    curvature_examples: int
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
@@ -39,4 +41,7 @@ class AaAdjoint(Estimator):
         return Sample(effects=np.array([[effect]]))
 
     def _sweep(self, question: Question) -> Sweep:
-        return Sweep(log=question.log_digest, query=question.bare_query, curvature=self.curvature)
+        curvature = step_curvature(
+            self.curvature, examples=self.curvature_examples, seed=question.seed
+        )
+        return Sweep(log=question.log_digest, query=question.bare_query, curvature=curvature)

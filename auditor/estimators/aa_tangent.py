@@ -1,13 +1,14 @@
 """``aa_score``, tangent form: one embedding per intervention, reused by every query."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.plan.actions import ActionSpec, Embedding, Project, key_of
+from auditor.plan.curvature import CurvatureName, step_curvature
 from auditor.plan.request import Intervention
 
 
@@ -22,7 +23,8 @@ class AaTangent(Estimator):
         Zhang et al. (2025), arXiv 2506.00175.
     """
 
-    curvature: Literal["exact", "none"]
+    curvature: CurvatureName
+    curvature_examples: int
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
@@ -44,7 +46,11 @@ class AaTangent(Estimator):
         # The derivative does not depend on alpha: skip and every fade share one embedding.
         direction = Intervention(kind="skip", stage=part.stage, steps=part.steps)
         embedding = Embedding(
-            log=question.log_digest, intervention=direction, curvature=self.curvature
+            log=question.log_digest,
+            intervention=direction,
+            curvature=step_curvature(
+                self.curvature, examples=self.curvature_examples, seed=question.seed
+            ),
         )
         project = Project(
             log=question.log_digest, embedding=key_of(embedding), query=question.bare_query
