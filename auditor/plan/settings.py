@@ -12,6 +12,10 @@ DEFAULT_FRACTION = 0.5
 DEFAULT_CONFIDENCE = 0.9
 DEFAULT_CURVATURE_EXAMPLES = 512
 BASELINES = ("checkpoint_delta", "task_vector")
+FADE_LEVELS = (0.8, 0.6, 0.4, 0.2, 0.0)
+"""Levels that a search for the gentlest sufficient fade begins with."""
+FADE_RESOLUTION = 0.02
+"""Width of an interval of levels below which that search does not look closer."""
 
 
 class RetrainSettings(Record):

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "service.cli.watch:watch",
     "cancel": "service.cli.cancel:cancel",
     "report": "service.cli.report:app",
+    "repair": "service.cli.repair:repair",
     "verify": "service.cli.verify:verify",
     "keys": "service.cli.keys:app",
     "log": "service.cli.log:app",
