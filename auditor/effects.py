@@ -23,6 +23,17 @@ class QueryKind(StrEnum):
     MARGIN = "margin"
     PROBABILITY = "probability"
     ACCURACY = "accuracy"
+    LOG_LIKELIHOOD = "log_likelihood"
+    PERPLEXITY = "perplexity"
+    SCORE = "score"
+    AUROC = "auroc"
+    ECE = "ece"
+    ACCURACY_GAP = "accuracy_gap"
+    DEMOGRAPHIC_PARITY = "demographic_parity"
+    EQUALISED_ODDS = "equalised_odds"
+    WORST_GROUP = "worst_group"
+    METRIC = "metric"
+    OUTSIDE = "outside"
 
 
 UNITS = {
@@ -31,14 +42,63 @@ UNITS = {
     QueryKind.MARGIN: "logit",
     QueryKind.PROBABILITY: "probability",
     QueryKind.ACCURACY: "fraction",
+    QueryKind.LOG_LIKELIHOOD: "nat",
+    QueryKind.PERPLEXITY: "perplexity",
+    QueryKind.SCORE: "score",
+    QueryKind.AUROC: "probability",
+    QueryKind.ECE: "probability",
+    QueryKind.ACCURACY_GAP: "fraction",
+    QueryKind.DEMOGRAPHIC_PARITY: "fraction",
+    QueryKind.EQUALISED_ODDS: "fraction",
+    QueryKind.WORST_GROUP: "fraction",
+    QueryKind.METRIC: "metric",
+    QueryKind.OUTSIDE: "value",
 }
-"""Unit of each kind of query."""
+"""Unit of each kind of query; the worst group's loss is in nats."""
 
-DIFFERENTIABLE = frozenset(QueryKind) - {QueryKind.ACCURACY}
+OWN_UNIT = frozenset({QueryKind.SCORE, QueryKind.METRIC, QueryKind.OUTSIDE})
+"""Kinds whose unit only the requester knows."""
+
+DIFFERENTIABLE = frozenset({
+    QueryKind.LOSS, QueryKind.LOGIT, QueryKind.MARGIN, QueryKind.PROBABILITY,
+    QueryKind.LOG_LIKELIHOOD, QueryKind.PERPLEXITY, QueryKind.SCORE,
+})  # fmt: skip
 """Kinds that have a gradient, which ``aa_score`` needs."""
 
-PER_POSITION = frozenset({QueryKind.LOSS, QueryKind.ACCURACY})
-"""Kinds that are averaged over an example's positions where its classes are per position."""
+PER_POSITION = frozenset({
+    QueryKind.LOSS, QueryKind.ACCURACY, QueryKind.LOG_LIKELIHOOD, QueryKind.PERPLEXITY,
+    QueryKind.ACCURACY_GAP, QueryKind.WORST_GROUP,
+})  # fmt: skip
+"""Kinds that are taken over an example's positions where its classes are per position."""
+
+BY_GROUP = frozenset({
+    QueryKind.ACCURACY_GAP, QueryKind.DEMOGRAPHIC_PARITY, QueryKind.EQUALISED_ODDS,
+    QueryKind.WORST_GROUP,
+})  # fmt: skip
+"""Kinds that compare groups of examples."""
+
+AGGREGATES = BY_GROUP | {QueryKind.AUROC, QueryKind.ECE, QueryKind.PERPLEXITY}
+"""Kinds that are no mean over examples: their values are jackknife values."""
+
+ANY_CLASS = frozenset({QueryKind.LOGIT, QueryKind.MARGIN, QueryKind.PROBABILITY})
+"""Kinds that are about ``class_`` or, without it, about each example's own target."""
+
+TAKES_CLASS = ANY_CLASS | {
+    QueryKind.SCORE, QueryKind.AUROC, QueryKind.ECE, QueryKind.DEMOGRAPHIC_PARITY,
+    QueryKind.EQUALISED_ODDS,
+}  # fmt: skip
+"""Kinds that may be asked for one class."""
+
+NEEDS_CLASS = frozenset({
+    QueryKind.SCORE, QueryKind.AUROC, QueryKind.DEMOGRAPHIC_PARITY, QueryKind.EQUALISED_ODDS,
+})  # fmt: skip
+"""Kinds that must be: but a model of two classes means class 1, and a score its only column."""
+
+_SETTINGS: dict[object, dict[str, object]] = {
+    QueryKind.ECE: {"bins": 15},  # Guo et al. (2017)
+    QueryKind.WORST_GROUP: {"measure": "accuracy"},
+}
+"""What a query of these kinds is asked with unless it says otherwise."""
 
 
 class Where(Record):
@@ -48,29 +108,86 @@ class Where(Record):
     equals: str | int | bool
 
 
+class ToolFile(Record):
+    """A file that an outside tool's command line names: a program or a script."""
+
+    name: Name
+    digest: DigestField
+
+
+class Tool(Record):
+    """A program of the requester that measures a checkpoint.
+
+    ``command`` holds ``{checkpoint}`` and ``{values}`` where the paths of the checkpoint and of the
+    values go; ``files`` identifies every file that it names.
+    """
+
+    name: Name
+    version: Name | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    files: Annotated[tuple[ToolFile, ...], Field(min_length=1)]
+
+
 class Query(Record):
     """One question about the final model.
 
     ``loss`` is cross entropy of ``target``; ``logit``, ``margin`` and ``probability`` are those of
     ``class_`` or, when it is None, of each example's own target; ``margin`` is that logit minus
-    the log-sum-exp of the others. The value per example is [N]; ``mean`` is its average.
+    the log-sum-exp of the others. The value per example is [N]; ``mean`` is its average. Kinds that
+    are no average (:data:`AGGREGATES`) have jackknife values, whose mean is the metric.
+    `stageaudit queries` lists the kinds and what each of them needs.
     """
 
     name: Name
     kind: Annotated[QueryKind, Field(strict=False)]
     better: Annotated[Better, Field(strict=False)]
-    data: DigestField  # of an evaluation set's manifest
+    data: DigestField | None = None  # of an evaluation set's manifest; None only for ``outside``
     inputs: dict[Name, Name] | None = None  # graph input -> column; None: the final stage's own
     output: Annotated[int, Field(ge=0)] = 0
     target: Name = "label"
     class_: Annotated[int | None, Field(alias="class", ge=0)] = None
     reduction: Literal["mean", "none"] = "mean"
     where: Where | None = None
+    cluster: Name | None = None  # column of what was sampled together; intervals allow for it
+    mask: Name | None = None  # column of the positions that count, of the target's shape
+    group: Name | None = None  # column of what is compared
+    groups: Annotated[tuple[str | int | bool, ...], Field(min_length=1)] | None = None
+    measure: Literal["accuracy", "loss"] | None = None  # of the worst group
+    bins: Annotated[int, Field(ge=1, le=1000)] | None = None
+    metric: DigestField | None = None  # of an ONNX graph (output, target) -> values
+    tool: Tool | None = None
+    unit_: Annotated[Name | None, Field(alias="unit")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_settings(cls, plain: object) -> object:
+        """Write out settings that were left to this version, so that requests hold them."""
+        if not isinstance(plain, dict) or not isinstance(plain.get("kind"), str):
+            return plain
+        settings = _SETTINGS.get(plain["kind"], {})
+        return {**settings, **{k: v for k, v in plain.items() if v is not None}}
+
+    @model_validator(mode="after")
+    def _has_data(self) -> "Query":
+        if (self.data is None) != (self.kind is QueryKind.OUTSIDE):
+            raise ValueError(
+                "query: `data` is the evaluation set of every kind but `outside`, which has none"
+            )
+        return self
 
     @property
     def unit(self) -> str:
         """Unit of the value and of its effects."""
-        return UNITS[self.kind]
+        if self.kind is QueryKind.WORST_GROUP and self.measure == "loss":
+            return UNITS[QueryKind.LOSS]
+        return self.unit_ or UNITS[self.kind]
+
+    @property
+    def reads_target(self) -> bool:
+        """Say whether the data must tell what each example is."""
+        if self.kind in {QueryKind.SCORE, QueryKind.DEMOGRAPHIC_PARITY, QueryKind.OUTSIDE}:
+            return False
+        return not (self.kind in ANY_CLASS and self.class_ is not None)
 
 
 class Probe(Record):

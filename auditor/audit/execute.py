@@ -4,6 +4,7 @@ import platform
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TypeVar, assert_never, final
 
@@ -13,12 +14,13 @@ from torch import Tensor
 from auditor.audit.bind import bind_model
 from auditor.audit.carry import carried
 from auditor.audit.cost import gradient_examples
+from auditor.audit.failures import require_no_failure, results_or_failures
 from auditor.audit.planning import data_of
 from auditor.audit.write_report import write_report
 from auditor.dynamics.adjoint import sweep
 from auditor.dynamics.consistency import check_segment
 from auditor.dynamics.displace import displaced_final_state
-from auditor.dynamics.evaluate import mean_query_gradient, project, query_values_at
+from auditor.dynamics.evaluate import Evaluation, evaluate, mean_query_gradient, project
 from auditor.dynamics.export_state import final_tensors
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
@@ -62,6 +64,10 @@ MAX_RUNS = 4
 """Logs whose data and traced steps a worker keeps in memory."""
 
 
+STATES_AND_VALUES = (Advance, SettleStage, Displace, Embedding, Sweep, Evaluate, Project)
+"""Actions whose result may be that they become non-finite: only the report reads it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionResult:
     """The result blob of one action and what it cost in gradient-examples."""
@@ -100,19 +106,38 @@ class Worker:
             on_block: Progress; raising stops the group and nothing is returned.
 
         Returns:
-            One result an action; their blobs are stored durably.
+            One result an action; their blobs are stored durably. That of a computation which
+            becomes non-finite is the error (:mod:`auditor.audit.failures`).
 
         Raises:
             InternalError: If the actions cannot run as one group.
         """
+        compute = partial(self._execute, results=results, on_block=on_block)
+        may_fail = isinstance(specs[0], STATES_AND_VALUES)
+        blobs = results_or_failures(specs, compute) if may_fail else compute(specs)
+        log = self._log_of(specs[0])
+        return [
+            ActionResult(
+                digest=self._blobs.write(data), gradient_examples=gradient_examples([spec], log)
+            )
+            for spec, data in zip(specs, blobs, strict=True)
+        ]
+
+    def _execute(
+        self,
+        specs: Sequence[ActionSpec],
+        *,
+        results: Mapping[ActionKey, Digest],
+        on_block: OnBlock,
+    ) -> list[bytes]:
         first = specs[0]
         match first:
             case Advance():
-                blobs = self._advance([_as(Advance, spec) for spec in specs], results, on_block)
+                return self._advance([_as(Advance, spec) for spec in specs], results, on_block)
             case SettleStage():
-                blobs = self._carry(specs, results, on_block)
+                return self._carry(specs, results, on_block)
             case Evaluate():
-                blobs = self._evaluate([_as(Evaluate, spec) for spec in specs], results)
+                return self._evaluate([_as(Evaluate, spec) for spec in specs], results)
             case _ if len(specs) > 1:
                 raise InternalError(
                     "group",
@@ -121,14 +146,7 @@ class Worker:
                     remedy="Report this as a bug.",
                 )
             case _:
-                blobs = [self._execute_one(first, results, on_block)]
-        log = self._log_of(first)
-        return [
-            ActionResult(
-                digest=self._blobs.write(data), gradient_examples=gradient_examples([spec], log)
-            )
-            for spec, data in zip(specs, blobs, strict=True)
-        ]
+                return [self._execute_one(first, results, on_block)]
 
     def _execute_one(
         self, spec: ActionSpec, results: Mapping[ActionKey, Digest], on_block: OnBlock
@@ -214,8 +232,7 @@ class Worker:
             self._state(run, spec.state, before=len(run.log.stages), results=results)
             for spec in specs
         ]
-        values, ids = query_values_at(run, states, specs[0].query)
-        return [_values_blob(value, ids) for value in values]
+        return _evaluation_blobs(evaluate(run, states, specs[0].query))
 
     def _state(
         self, run: Run, ref: StateRef, *, before: int, results: Mapping[ActionKey, Digest]
@@ -228,6 +245,7 @@ class Worker:
                 tensors = read_tensors(
                     self._blobs.read(results[ActionKey(key)]), where=f"actions[{key[:12]}]"
                 )
+                require_no_failure(tensors)
                 return state_from_tensors(
                     _to(tensors, self._device),
                     run.boundary_layout(before),
@@ -292,6 +310,15 @@ def _to(tensors: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
 
 def _state_blob(state: TrainingState, layout: ParameterLayout) -> bytes:
     return write_tensors(state_tensors(state, layout))
+
+
+def _evaluation_blobs(found: Evaluation) -> list[bytes]:
+    shared = {"id": found.ids.to(torch.int64).cpu()}
+    if found.cluster is not None:
+        shared["cluster"] = found.cluster.to(torch.int64).cpu()
+    if found.jackknife:
+        shared["jackknife"] = torch.ones(1, dtype=torch.uint8)
+    return [write_tensors({"values": values.double().cpu(), **shared}) for values in found.values]
 
 
 def _values_blob(values: Tensor, ids: Tensor) -> bytes:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from safetensors.numpy import load as load_arrays
 from typing_extensions import override
 
+from auditor.audit.failures import require_no_failure
 from auditor.errors import InternalError
 from auditor.estimators.base import Floats, Values
 from auditor.plan.actions import (
@@ -46,6 +47,15 @@ class BlobValues(Values):
         """Return the ids of an evaluation's examples, [N]."""
         return self._arrays(spec)["id"].astype(np.int64)
 
+    def cluster(self, spec: Evaluate) -> Ids | None:
+        """Return which examples were sampled together, [N]; None if the query names no column."""
+        found = self._arrays(spec).get("cluster")
+        return None if found is None else found.astype(np.int64)
+
+    def is_metric(self, spec: Evaluate) -> bool:
+        """Say whether values are jackknife values of a metric, and not about one example each."""
+        return "jackknife" in self._arrays(spec)
+
     @override
     def per_step(self, spec: Sweep) -> Floats:
         return self._arrays(spec)["steps"]
@@ -70,5 +80,6 @@ class BlobValues(Values):
         key = key_of(spec)
         if key not in self._read:
             arrays = load_arrays(bytes(self.bytes_of(spec)))
+            require_no_failure(arrays)
             self._read[key] = {name: np.asarray(array) for name, array in arrays.items()}
         return self._read[key]

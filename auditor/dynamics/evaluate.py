@@ -1,19 +1,21 @@
 """Queries at states: values per example, derivatives along a direction, the mean gradient."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.dynamics.query_examples import Chunk, QueryExamples, query_examples
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
-from auditor.dynamics.tables import Table, selected_rows
-from auditor.effects import DIFFERENTIABLE, Query
+from auditor.effects import AGGREGATES, DIFFERENTIABLE, Query, QueryKind
 from auditor.errors import NumericalError, QueryError
-from auditor.model.queries import class_count, query_values, require_targets
+from auditor.model.aggregates import metric_of, statistics_of
+from auditor.model.metric_graph import MetricGraph
+from auditor.model.metrics.perplexity import perplexity_gradient
+from auditor.model.queries import query_values
 
 CHUNK_EXAMPLES = 512
 """How many examples are evaluated at once; values do not depend on it but by rounding."""
@@ -21,29 +23,33 @@ CHUNK_EXAMPLES = 512
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class QueryExamples:
-    """The examples a query looks at.
+class Evaluation:
+    """A query's values at some states.
 
     Attributes:
-        inputs: Graph inputs, [N, *shape] each.
-        target: [N], or [N, ...] with a class for each position.
-        ids: [N] int64: the column ``id``, else positions in the evaluation set.
+        values: [N] float64 a state.
+        ids: [N] int64.
+        cluster: [N] int64, equal for what was sampled together; None if the query names no column.
+        jackknife: Whether values are jackknife values of a metric, and not about one example each.
     """
 
-    inputs: tuple[Tensor, ...]
-    target: Tensor
+    values: list[Tensor]
     ids: Tensor
-
-    def chunks(self, size: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        """Yield (inputs, target) of at most ``size`` examples."""
-        for first in range(0, len(self.target), size):
-            part = slice(first, first + size)
-            yield tuple(tensor[part] for tensor in self.inputs), self.target[part]
+    cluster: Tensor | None
+    jackknife: bool
 
 
 def query_values_at(
     run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = CHUNK_EXAMPLES
 ) -> tuple[list[Tensor], Tensor]:
+    """Return a query's values at final states, [N] float64 a state, and the examples' ids, [N]."""
+    found = evaluate(run, states, query, chunk=chunk)
+    return found.values, found.ids
+
+
+def evaluate(
+    run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = CHUNK_EXAMPLES
+) -> Evaluation:
     """Return a query's values at final states.
 
     One state after the other, so that a state's values do not depend on its company.
@@ -54,30 +60,34 @@ def query_values_at(
         query: What is asked.
         chunk: Examples at once.
 
-    Returns:
-        One tensor [N] float64 a state, and the ids of the examples, [N] int64.
-
     Raises:
         QueryError: If the query does not fit the model or the evaluation set.
         NumericalError: If a value is not finite.
     """
     examples = query_examples(run, query)
+    graph = _metric_graph(run, query) if query.kind is QueryKind.METRIC else None
     values = [
-        torch.cat([
-            _values_of(run, query, inputs=inputs, target=target)(state.theta, *_buffers(state))
-            for inputs, target in examples.chunks(chunk)
-        ])
+        _metric_values(run, state, query, examples=examples, chunk=chunk)
+        if graph is None
+        else _graph_values(run, state, query, examples=examples, graph=graph, chunk=chunk)
         for state in states
-    ]  # fmt: skip
+    ]
     for state_values in values:
         require_finite_values(state_values, query=query)
-    return values, examples.ids
+    return Evaluation(
+        values=values,
+        ids=examples.ids,
+        cluster=examples.cluster,
+        jackknife=query.kind in AGGREGATES or (graph is not None and not graph.per_example),
+    )
 
 
 def project(
     run: Run, query: Query, direction: TrainingState, *, chunk: int = CHUNK_EXAMPLES
 ) -> tuple[Tensor, Tensor]:
     """Return the derivative of a query's values at the final state along a direction.
+
+    Of a metric that is no mean, numbers whose mean is the derivative of the metric.
 
     Args:
         run: The recorded run.
@@ -96,10 +106,13 @@ def project(
     final = run.boundary(len(run.log.stages))
     primals, tangents = (final.theta, *_buffers(final)), (direction.theta, *_buffers(direction))
     parts = []
-    for inputs, target in examples.chunks(chunk):
-        function = _values_of(run, query, inputs=inputs, target=target)
+    for part in examples.chunks(chunk):
+        function = _values_of(run, query, part)
         parts.append(torch.func.jvp(function, primals, tangents)[1])
     values = torch.cat(parts)
+    if query.kind is QueryKind.PERPLEXITY:
+        weights = _gradient_of_parts(run, final, query, examples=examples, chunk=chunk)
+        values = len(weights) * weights * values
     require_finite_values(values, query=query)
     return values, examples.ids
 
@@ -124,51 +137,17 @@ def mean_query_gradient(run: Run, query: Query, *, chunk: int = CHUNK_EXAMPLES) 
     final = run.boundary(len(run.log.stages))
     point = (final.theta, *_buffers(final))
     total = [torch.zeros_like(tensor) for tensor in point]
-    for inputs, target in examples.chunks(chunk):
-        function = _values_of(run, query, inputs=inputs, target=target)
+    weights = _gradient_of_parts(run, final, query, examples=examples, chunk=chunk)  # [N]
+    for part, weight in zip(examples.chunks(chunk), torch.split(weights, chunk), strict=True):
+        function = _values_of(run, query, part)
         pulled = torch.func.vjp(function, *point)  # values [n] and the function that pulls back
-        gradients = pulled[1](torch.full_like(pulled[0], 1 / len(examples.target)))
+        gradients = pulled[1](weight)
         total = [t + g for t, g in zip(total, gradients, strict=True)]
     return TrainingState(
         theta=total[0],
         slots={slot: torch.zeros_like(values) for slot, values in final.slots.items()},
         buffers=dict(zip(sorted(final.buffers), total[1:], strict=True)),
     )
-
-
-def query_examples(run: Run, query: Query) -> QueryExamples:
-    """Return the examples a query looks at, checked against the final model's inputs.
-
-    Raises:
-        QueryError: If a column is missing or no example is selected.
-    """
-    last = len(run.log.stages) - 1
-    table = run.evaluation_set(query.data)
-    bound = query.inputs or run.log.stages[last].bindings.inputs
-    rows = np.arange(table.dataset.examples)
-    if query.where is not None:
-        rows = rows[selected_rows(table, {query.where.column: (query.where.equals,)})]
-    if len(rows) == 0:
-        raise QueryError(
-            f"query {query.name!r}.where",
-            expected="at least one example",
-            found=f"none with {query.where}",
-            remedy="Correct the value, or evaluate on all examples.",
-        )
-    index = torch.from_numpy(rows).to(run.device)
-    target = (
-        _column(table, query.target, query=query)[index]
-        if query.class_ is None
-        else torch.full_like(index, query.class_)  # the data need not say what each example is
-    )
-    inputs = tuple(
-        _column(table, bound.get(name, name), query=query)[index]
-        for name in run.computations(last).inputs
-    )
-    ids = table.columns["id"][index].long() if "id" in table.columns else index
-    examples = QueryExamples(inputs=inputs, target=target, ids=ids)
-    _require_target(run, query, examples)
-    return examples
 
 
 def require_differentiable(query: Query) -> None:
@@ -203,54 +182,104 @@ def require_finite_values(values: Tensor, *, query: Query) -> None:
         )
 
 
-def _values_of(
-    run: Run, query: Query, *, inputs: tuple[Tensor, ...], target: Tensor
-) -> Callable[..., Tensor]:
-    """Return (theta, *buffers by sorted name) -> values [N] float64."""
-    last = len(run.log.stages) - 1
-    forward, constants = run.computations(last).forward, run.constants(last)
-    names = sorted(run.boundary(last + 1).buffers)
+def _values_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
+    """Return (theta, *buffers by sorted name) -> values [N] float64, or parts of a metric."""
+    outputs_of = _outputs_of(run, query, part)
+    # The exponential of a mean is differentiated through that mean.
+    summed = query.kind is QueryKind.PERPLEXITY
+    plain = query.model_copy(update={"kind": QueryKind.LOG_LIKELIHOOD}) if summed else query
 
     def values(theta: Tensor, *buffers: Tensor) -> Tensor:
-        named = {**constants, **dict(zip(names, buffers, strict=True))}
-        outputs = forward(theta, named, inputs)
-        # float64 before exponentials are summed: it costs nothing and the query gains digits.
-        return query_values(query, outputs[query.output].double(), target)
+        found = query_values(plain, outputs_of(theta, *buffers), part.target, counts=part.counts)
+        return -found if summed else found
 
     return values
 
 
+def _outputs_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
+    """Return (theta, *buffers by sorted name) -> the output that the query reads, float64."""
+    last = len(run.log.stages) - 1
+    forward, constants = run.computations(last).forward, run.constants(last)
+    names = sorted(run.boundary(last + 1).buffers)
+
+    def output(theta: Tensor, *buffers: Tensor) -> Tensor:
+        named = {**constants, **dict(zip(names, buffers, strict=True))}
+        # float64 before exponentials are summed: it costs nothing and the query gains digits.
+        return forward(theta, named, part.inputs)[query.output].double()
+
+    return output
+
+
+def _metric_values(
+    run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
+) -> Tensor:
+    """Return values [N]: the examples' own, or jackknife values of a metric."""
+    if query.kind not in AGGREGATES:
+        return torch.cat([
+            _values_of(run, query, part)(state.theta, *_buffers(state))
+            for part in examples.chunks(chunk)
+        ])
+    statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
+    return metric_of(query, statistics, groups=examples.groups).values
+
+
+def _statistics(
+    run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
+) -> Tensor:
+    """Return what a metric needs to know of each example, [N, S], finite."""
+    parts = []
+    for part in examples.chunks(chunk):
+        output = _outputs_of(run, query, part)(state.theta, *_buffers(state))
+        require_finite_values(output.reshape(len(output), -1).sum(dim=1), query=query)
+        parts.append(statistics_of(query, output, part.target, counts=part.counts))
+    return torch.cat(parts)
+
+
+def _graph_values(
+    run: Run,
+    state: TrainingState,
+    query: Query,
+    *,
+    examples: QueryExamples,
+    graph: MetricGraph,
+    chunk: int,
+) -> Tensor:
+    """Return the values of a user's metric graph, [N]."""
+    parts = list(examples.chunks(chunk))
+    outputs = (_outputs_of(run, query, part)(state.theta, *_buffers(state)) for part in parts)
+    if graph.per_example:
+        return torch.cat([
+            graph.values(output, part.target) for output, part in zip(outputs, parts, strict=True)
+        ])
+    return graph.jackknife(torch.cat(list(outputs)), examples.target)
+
+
+def _metric_graph(run: Run, query: Query) -> MetricGraph:
+    where = f"query {query.name!r}"
+    if query.metric is None:
+        raise QueryError(
+            f"{where}.metric",
+            expected="the digest of an ONNX graph (output, target) -> value",
+            found="none",
+            remedy="Name the file of the metric's graph.",
+        )
+    digest = query.metric
+    return run.keep(
+        ("metric graph", digest),
+        lambda: MetricGraph(run.read(digest, where=f"{where}.metric"), where=where),
+    )
+
+
+def _gradient_of_parts(
+    run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
+) -> Tensor:
+    """Return the derivative of the query's mean or metric by what ``_values_of`` gives, [N]."""
+    if query.kind is QueryKind.PERPLEXITY:
+        statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
+        return perplexity_gradient(*statistics.unbind(dim=-1))
+    number = len(examples.target)
+    return torch.full((number,), 1 / number, dtype=torch.float64, device=examples.target.device)
+
+
 def _buffers(state: TrainingState) -> tuple[Tensor, ...]:
     return tuple(state.buffers[name] for name in sorted(state.buffers))
-
-
-def _column(table: Table, name: str, *, query: Query) -> Tensor:
-    if name not in table.columns:
-        raise QueryError(
-            f"query {query.name!r}: {table.name}.columns[{name}]",
-            expected="one of " + ", ".join(sorted(table.columns)),
-            found=name,
-            remedy="Bind the query's inputs and target to columns of its evaluation set.",
-        )
-    return table.columns[name]
-
-
-def _require_target(run: Run, query: Query, examples: QueryExamples) -> None:
-    """Refuse outputs, classes and targets that the final model does not have."""
-    last = len(run.log.stages) - 1
-    final = run.boundary(last + 1)
-    outputs = run.computations(last).forward(
-        final.theta,
-        {**run.constants(last), **final.buffers},
-        tuple(tensor[:1] for tensor in examples.inputs),
-    )
-    if query.output >= len(outputs):
-        raise QueryError(
-            f"query {query.name!r}.output",
-            expected=f"one of {len(outputs)} outputs, from 0",
-            found=query.output,
-            remedy="Name an output that the final stage's graph has.",
-        )
-    shape = tuple(outputs[query.output].shape)
-    classes = class_count(query, shape)
-    require_targets(query, examples.target, classes=classes, positions=shape[1:-1])

@@ -45,7 +45,12 @@ class Question:
     def bare_query(self) -> Query:
         """The query without what only its report needs, so that audits share its values."""
         return self.query.model_copy(
-            update={"name": self.query.kind.value, "better": Better.LOWER, "reduction": "mean"}
+            update={
+                "name": self.query.kind.value,
+                "better": Better.LOWER,
+                "reduction": "mean",
+                "unit_": None,
+            }
         )
 
     def evaluate(self, state: StateRef) -> Evaluate:

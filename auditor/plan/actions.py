@@ -134,10 +134,14 @@ class Sweep(Record):
 
 
 class Evaluate(Record):
-    """A query's value per example at a state: safetensors ``values`` [N] float64, ``id`` [N]."""
+    """A query's value per example at a state: safetensors ``values`` [N] float64, ``id`` [N].
+
+    Also ``cluster`` [N] int64 if the query names a column, and ``jackknife`` if these are jackknife
+    values of a metric: their mean is the metric, but none of them is about one example.
+    """
 
     kind: Literal["evaluate"] = "evaluate"
-    code: Literal[1] = 1
+    code: Literal[2] = 2
     log: DigestField
     state: StateRef
     query: Query

@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 
-from auditor.effects import PER_POSITION, Probe, Query, QueryKind
+from auditor.effects import (
+    NEEDS_CLASS,
+    PER_POSITION,
+    TAKES_CLASS,
+    Probe,
+    Query,
+    QueryKind,
+)
 from auditor.errors import QueryError, UnsupportedError
 from auditor.plan.check_data import check_column, check_selection, set_named
+from auditor.plan.check_query_fields import check_columns, check_fields
 from auditor.plan.request import Selection
 from auditor.stagelog.dataset import Column, EvaluationSet
 from auditor.stagelog.log import Graph, Stage, StageLog
-
-TAKES_CLASS = frozenset({QueryKind.LOGIT, QueryKind.MARGIN, QueryKind.PROBABILITY})
-"""Kinds that may be asked for one class; the others are about each example's target."""
 
 
 def check_query(
@@ -24,6 +29,7 @@ def check_query(
         PreconditionError: If the evaluation data was not pushed.
         UnsupportedError: If the output it names is no row of logits per example.
     """
+    check_fields(query, where=where)
     if isinstance(query, Probe):
         _check_pairs(query, where=where, sets=sets)
         for data in (query.treated, query.control):
@@ -31,13 +37,16 @@ def check_query(
                 query.of.model_copy(update={"data": data}), where=f"{where}.of", log=log, sets=sets
             )
         return
+    if query.data is None:
+        return  # the tool that it names has data of its own
     found = set_named(query.data, where=f"{where}.data", sets=sets)
     stage = log.stages[-1]
     graph = log.graphs[stage.graph]
     _check_class(query, graph, where=where)
     _check_inputs(query, found, where=where, log=log)
-    if query.class_ is None:
+    if query.reads_target:
         _check_target(query, found, where=where, log=log)
+    check_columns(query, found, where=where)
     if query.where is not None:
         check_selection(
             Selection(columns={query.where.column: (query.where.equals,)}),
@@ -93,6 +102,8 @@ def _check_class(query: Query, graph: Graph, *, where: str) -> None:
             remedy="Outputs are numbered from 0; see `stageaudit log inspect`.",
         )
     shape = graph.outputs[query.output].shape
+    if query.kind is QueryKind.METRIC:
+        return  # its graph says what it takes
     if len(shape) not in {1, 2} and not (len(shape) > 2 and query.kind in PER_POSITION):
         raise UnsupportedError(
             f"{where}.output",
@@ -100,7 +111,17 @@ def _check_class(query: Query, graph: Graph, *, where: str) -> None:
             found=f"shape {list(shape)}",
             remedy="Let the query name the output of the graph that holds one row per example.",
         )
+    single = len(shape) == 1 or shape[-1] == 1
+    score = query.kind is QueryKind.SCORE
+    classes = (1 if score else 2) if single else shape[-1]  # log-odds tell two classes apart
     if query.class_ is None:
+        if query.kind in NEEDS_CLASS and classes != 1 and (score or classes != 2):
+            raise QueryError(
+                f"{where}.class",
+                expected=f"the class that {query.kind.value} is about, of {classes}",
+                found="none",
+                remedy="Say which output of the model is meant, counted from 0.",
+            )
         return
     if query.kind not in TAKES_CLASS:
         raise QueryError(
@@ -109,7 +130,6 @@ def _check_class(query: Query, graph: Graph, *, where: str) -> None:
             found=query.class_,
             remedy="Use `where` to select examples of one class, or ask for probability.",
         )
-    classes = 2 if len(shape) == 1 or shape[1] == 1 else shape[1]  # log-odds tell two apart
     if isinstance(classes, int) and query.class_ >= classes:
         raise QueryError(
             f"{where}.class",
@@ -151,6 +171,8 @@ def _check_target(query: Query, found: EvaluationSet, *, where: str, log: StageL
     check_column(query.target, found.dataset, like=None, where=at, name=found.name)
     column = found.dataset.columns[query.target]
     stage = log.stages[-1]
+    if query.kind is QueryKind.METRIC:
+        return  # any column that its graph takes
     per_position = len(log.graphs[stage.graph].outputs[query.output].shape) > 2
     if bool(column.shape) != per_position:
         raise QueryError(
