@@ -88,10 +88,17 @@ def publish(
     name: str, *, options: Options, facts: Mapping[str, Any], results: Mapping[str, Any]
 ) -> None:
     """Print the figures as JSON, and write them where asked."""
-    document = {
+    text = document(name, options=options, facts=facts, results=results)
+    print(text, end="")
+    if options.json is not None:
+        options.json.write_text(text)
+
+
+def document(
+    name: str, *, options: Options, facts: Mapping[str, Any], results: Mapping[str, Any]
+) -> str:
+    """Return the figures as JSON, ending with a line break."""
+    found = {
         "benchmark": name, "quick": options.quick, "machine": dict(facts), "results": dict(results)
     }  # fmt: skip
-    text = json.dumps(document, indent=2)
-    print(text)
-    if options.json is not None:
-        options.json.write_text(text + "\n")
+    return json.dumps(found, indent=2) + "\n"

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from safetensors.numpy import load
@@ -30,10 +31,6 @@ class Spent:
 
     wall_seconds: float
     cpu_seconds: float
-
-    def over(self, other: "Spent") -> tuple[float, float]:
-        """Return both relative to those of other work."""
-        return self.wall_seconds / other.wall_seconds, self.cpu_seconds / other.cpu_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ def retraining_times(
         model = counterfactual(workload, boundaries, asked=asked, feeds=recorded.feeds)
         all_values(workload, model)
 
-    return {asked.key: timed(lambda asked=asked: retrain(asked)) for asked in asked_of(workload)}
+    return {asked.key: timed(partial(retrain, asked)) for asked in asked_of(workload)}
 
 
 def ask(

@@ -171,11 +171,12 @@ class _EvaluationSets:
 
 
 def _asked_query(workload: Workload, query: Query, sets: _EvaluationSets) -> AskedQuery | Probe:
+    treated = sets.write(f"query-{query.name}", query.columns)
     asked = AskedQuery.model_validate({
         "name": query.name,
         "kind": QueryKind(query.kind),
         "better": Better(query.better),
-        "data": sets.write(f"query-{query.name}", query.columns),
+        "data": treated,
         "target": workload.target,
         "class": query.class_,
         "reduction": "none",
@@ -183,9 +184,7 @@ def _asked_query(workload: Workload, query: Query, sets: _EvaluationSets) -> Ask
     if query.control is None:
         return asked
     control = sets.write(f"query-{query.name}-control", query.control)
-    return Probe(
-        name=query.name, better=asked.better, of=asked, treated=asked.data, control=control
-    )
+    return Probe(name=query.name, better=asked.better, of=asked, treated=treated, control=control)
 
 
 def _intervention(asked: Asked, *, reference: str) -> Intervention:
