@@ -10,7 +10,7 @@ from auditor.dynamics.orders import ordered_examples
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import StageExamples, bound_columns
 from auditor.dynamics.tables import require_same_columns, selected_rows
-from auditor.errors import InputError, UnsupportedError
+from auditor.errors import InputError
 from auditor.plan.request import Intervention
 from auditor.stagelog.log import Stage
 
@@ -61,7 +61,6 @@ def intervened_examples(
 
     Raises:
         InputError: If the intervention does not fit the log, naming what does not.
-        UnsupportedError: If its kind is not treated by this version.
     """
     recorded = ordered_examples(run, stage_index, seed=seed, order=order)
     if intervention is None:
@@ -70,7 +69,7 @@ def intervened_examples(
     key = ("examples", stage_index, intervention.model_dump_json(), seed, order)
     draw = (seed, run.log_digest, stage_index, *(("order", order) if order else ()))
     match intervention.kind:
-        case "skip" | "fade":
+        case "skip" | "fade" | "change":
             return recorded
         case "replace":
             return run.keep(
@@ -87,14 +86,6 @@ def intervened_examples(
                     steps=window(stage, intervention),
                     key=draw,
                 ),
-            )
-        case "change":
-            raise UnsupportedError(
-                "intervention.kind",
-                expected="skip, fade, replace or drop",
-                found="change",
-                remedy="Changed hyperparameters come with a later version; use fade for a first "
-                "look at a smaller learning rate.",
             )
 
 

@@ -1,7 +1,7 @@
 """The training state xi = (theta, optimizer tensors, buffers), and its encodings as blobs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -55,6 +55,21 @@ class TrainingState:
             slots=dict(zip(slots, tensors[1 : 1 + len(slots)], strict=True)),
             buffers=dict(zip(buffers, tensors[1 + len(slots) :], strict=True)),
         )
+
+
+def with_slots(
+    state: TrainingState, slots: Sequence[str], *, layout: ParameterLayout
+) -> TrainingState:
+    """Return the state with empty slots for those that it lacks; [..., P] or [..., n] zeros."""
+    lead = state.theta.shape[:-1]
+    absent = {
+        slot: state.theta.new_zeros(
+            *lead, len(layout.names) if slot in PER_TENSOR_SLOTS else layout.size
+        )
+        for slot in slots
+        if slot not in state.slots
+    }
+    return replace(state, slots={**state.slots, **absent}) if absent else state
 
 
 def stack(states: Sequence[TrainingState]) -> TrainingState:

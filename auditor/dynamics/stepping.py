@@ -38,6 +38,7 @@ class StepKind:
         gated: Whether alpha is an argument.
         lanes: Number of lanes, or None for a state without lane axis.
         shared: Whether all lanes use the same examples.
+        own_numbers: Whether lanes have hyperparameters of their own.
     """
 
     form: StepForm
@@ -45,6 +46,7 @@ class StepKind:
     gated: bool
     lanes: int | None
     shared: bool
+    own_numbers: bool = False
 
 
 def step_map(
@@ -86,7 +88,8 @@ def step_function(
         return step
     example = None if kind.shared else 0
     inputs = len(run.log.stages[stage_index].bindings.inputs)
-    axes = [0] * width + [None, example, example, None] + [example] * inputs
+    numbers = 0 if kind.own_numbers else None
+    axes = [0] * width + [numbers, example, example, None] + [example] * inputs
     return torch.func.vmap(step, in_dims=(*axes, *([0] if kind.gated else [])))
 
 
@@ -104,7 +107,7 @@ def step_arguments(rows: Tensor, examples: BlockExamples) -> list[tuple[Tensor, 
     """Return the arguments of each step of a block after the state, without alpha.
 
     Args:
-        rows: [n, groups * columns].
+        rows: [n, (L,) groups * columns].
         examples: Of the same n steps.
     """
     columns = (rows, examples.target, examples.weights, examples.denominator, *examples.inputs)

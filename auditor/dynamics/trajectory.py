@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.dynamics.hyperparameters import StepForm
+from auditor.dynamics.changes import intervened_hyperparameters
+from auditor.dynamics.hyperparameters import Hyperparameters
 from auditor.dynamics.minibatches import Lane, StageBatches, require_lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
-from auditor.dynamics.state import TrainingState, stack, unstack
+from auditor.dynamics.spans import Span, spans_of, together
+from auditor.dynamics.state import TrainingState, stack, unstack, with_slots
 from auditor.dynamics.stepping import (
     StepKind,
     TensorFunction,
@@ -24,13 +24,6 @@ from auditor.dynamics.stepping import (
     uniform_groups,
 )
 from auditor.errors import InternalError
-
-CPU_LANE_WORK = 10**6
-"""Parameters times examples of a step from which a CPU is full with one lane.
-
-Beyond it lanes run one after the other there: a ``vmap`` gains nothing, and grouped convolutions
-lose a factor of two. A rule, not a measurement, so that the same lanes always give the same bits.
-"""
 
 
 @final
@@ -57,7 +50,8 @@ def advance(
 ) -> Advanced:
     """Carry boundary states through a stage: its transition R_t, then its steps.
 
-    Exact: every step is the recorded optimizer's arithmetic with the recorded hyperparameters.
+    Exact: every step is the recorded optimizer's arithmetic with the recorded hyperparameters, or
+    with those that a lane changes.
     Steps that all lanes skip are not computed, lanes that skip a step take no part in it. Lanes
     agree with single ones to rounding. Cost: one gradient a step and lane on b of its B examples.
     Memory: the state and its successor, activations, and a block of examples, for every lane.
@@ -120,8 +114,14 @@ def replay(
     for fraction in sorted({lanes[i].fraction for i in active}):
         members = [i for i in active if lanes[i].fraction == fraction]
         batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
-        group = _Group(run, stage_index, batches=batches, states=[states[i] for i in members])
-        for span in _spans(run, stage_index, batches=batches, steps=steps):
+        numbers = [
+            intervened_hyperparameters(run, stage_index, intervention=lanes[i].intervention)
+            for i in members
+        ]
+        group = _Group(
+            run, stage_index, batches=batches, numbers=numbers, states=[states[i] for i in members]
+        )
+        for span in spans_of(batches, numbers, steps=steps):
             examples += group.execute(span, progress=progress)
         for i, state in zip(members, group.states, strict=True):
             result[i] = state
@@ -135,32 +135,6 @@ def _skips_all(lane: Lane) -> bool:
 
 
 @final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Span:
-    """Consecutive steps of one form and size in which the same lanes move."""
-
-    steps: range
-    moving: tuple[int, ...]
-    gated: bool
-
-
-def _spans(run: Run, stage_index: int, *, batches: StageBatches, steps: range) -> list[_Span]:
-    forms = run.hyperparameters(stage_index).forms
-
-    def character(step: int) -> tuple[tuple[int, ...], bool, StepForm, int]:
-        alpha = batches.alpha[:, step]
-        moving = tuple(np.flatnonzero(alpha).tolist())
-        gated = bool((alpha[list(moving)] != 1).any())
-        return moving, gated, forms[step], int(batches.sizes[step])
-
-    spans = []
-    for (moving, gated, _, _), members in groupby(steps, key=character):
-        own = list(members)
-        spans.append(_Span(steps=range(own[0], own[-1] + 1), moving=moving, gated=gated))
-    return spans
-
-
-@final
 class _Group:
     """The lanes of one fraction on their way through a stage."""
 
@@ -170,19 +144,24 @@ class _Group:
         stage_index: int,
         *,
         batches: StageBatches,
+        numbers: Sequence[Hyperparameters],
         states: Sequence[TrainingState],
     ) -> None:
-        self.states = list(states)
+        self.states = [
+            with_slots(state, own.slots, layout=run.layout(stage_index))
+            for state, own in zip(states, numbers, strict=True)
+        ]
         self._run, self._stage_index, self._batches = run, stage_index, batches
+        self._numbers = numbers
         spans = run.spans(stage_index)
         self._uniform = all(uniform_groups(state, spans) for state in states)
         self._repeats: dict[object, int] = {}
 
-    def execute(self, span: _Span, *, progress: Progress) -> int:
+    def execute(self, span: Span, *, progress: Progress) -> int:
         """Advance the lanes that move and return the gradient-examples that it took."""
         steps, size = len(span.steps), int(self._batches.sizes[span.steps.start])
         progress.add(steps * (len(self.states) - len(span.moving)))
-        for part in self._together(span, size=size):
+        for part in together(span, self.states, batches=self._batches, numbers=self._numbers):
             moving = [self.states[lane] for lane in part.moving]
             state = moving[0] if len(moving) == 1 else stack(moving)
             state = self._steps(state, part, progress=progress)
@@ -191,33 +170,17 @@ class _Group:
                 self.states[lane] = own
         return size * steps * len(span.moving)
 
-    def _together(self, span: _Span, *, size: int) -> list[_Span]:
-        """Return the moving lanes in the groups that share a vmap: all of them, or each alone."""
-        if not span.moving:
-            return []
-        theta = self.states[0].theta
-        if theta.device.type != "cpu" or theta.shape[-1] * size < CPU_LANE_WORK:
-            return [span]
-        alpha = self._batches.alpha
-        return [
-            _Span(
-                steps=span.steps,
-                moving=(lane,),
-                gated=bool((alpha[lane, span.steps.start : span.steps.stop] != 1).any()),
-            )
-            for lane in span.moving
-        ]
-
-    def _steps(self, state: TrainingState, span: _Span, *, progress: Progress) -> TrainingState:
-        rows = self._run.hyperparameters(self._stage_index).rows
+    def _steps(self, state: TrainingState, span: Span, *, progress: Progress) -> TrainingState:
+        rows = self._rows(span)
         alpha = self._alpha(span, like=state.theta)
         function: TensorFunction | None = None
         tensors = state.tensors
         for block in self._blocks(span):
             examples = self._batches.block(block.start, block.stop, lanes=span.moving)
-            arguments = step_arguments(rows[block.start : block.stop], examples)
+            first = block.start - span.steps.start
+            arguments = step_arguments(rows[first : first + len(block)], examples)
             if alpha is not None:
-                own = alpha[block.start - span.steps.start :].unbind(0)
+                own = alpha[first:].unbind(0)
                 arguments = [(*a, gate) for a, gate in zip(arguments, own, strict=False)]
             if function is None:
                 function = self._function(span, state, arguments=(*tensors, *arguments[0]))
@@ -227,13 +190,23 @@ class _Group:
             progress.add(len(block) * len(span.moving))
         return state.replaced(tensors)
 
-    def _blocks(self, span: _Span) -> list[range]:
+    def _blocks(self, span: Span) -> list[range]:
         """Return the span in blocks whose examples fit the memory set aside for them."""
         lanes = 1 if self._batches.shared(span.moving) else len(span.moving)
         n = self._batches.block_steps(span.steps.start, lanes=lanes)
         return [span.steps[i : i + n] for i in range(0, len(span.steps), n)]
 
-    def _alpha(self, span: _Span, *, like: Tensor) -> Tensor | None:
+    def _rows(self, span: Span) -> Tensor:
+        """Return the numbers of a span's steps, [steps, H], or [steps, L, H] where lanes differ."""
+        rows = [
+            self._numbers[lane].rows[span.steps.start : span.steps.stop] for lane in span.moving
+        ]
+        return torch.stack(rows, dim=1) if self._numbers_differ(span) else rows[0]
+
+    def _numbers_differ(self, span: Span) -> bool:
+        return len({id(self._numbers[lane]) for lane in span.moving}) > 1
+
+    def _alpha(self, span: Span, *, like: Tensor) -> Tensor | None:
         """Return the gates of a span, [steps] or [steps, L]; None when all are 1."""
         if not span.gated:
             return None
@@ -242,15 +215,16 @@ class _Group:
         return alpha[:, 0] if len(span.moving) == 1 else alpha
 
     def _function(
-        self, span: _Span, state: TrainingState, *, arguments: tuple[Tensor, ...]
+        self, span: Span, state: TrainingState, *, arguments: tuple[Tensor, ...]
     ) -> TensorFunction:
         run, index = self._run, self._stage_index
         kind = StepKind(
-            form=run.hyperparameters(index).forms[span.steps.start],
+            form=self._numbers[span.moving[0]].forms[span.steps.start],
             uniform=self._uniform,
             gated=span.gated,
             lanes=None if len(span.moving) == 1 else len(span.moving),
             shared=self._batches.shared(span.moving),
+            own_numbers=self._numbers_differ(span),
         )
         structure = (tuple(sorted(state.slots)), tuple(sorted(state.buffers)))
         key = ("advance", id(run.objective(index)), run.spans(index), kind, structure)

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from auditor.errors import InputError, UnsupportedError
+from auditor.errors import InputError
 from auditor.plan.check_data import (
     check_column,
     check_selection,
     require_examples,
     set_named,
 )
-from auditor.plan.request import Intervention, Reference
+from auditor.plan.request import Change, Intervention, Reference
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import Stage, StageLog
+from auditor.stagelog.optimizer_columns import BELOW_ONE, COLUMNS_OF
 
 
 def check_intervention(
@@ -67,14 +68,34 @@ def check_intervention(
             used = {name: log.datasets[name] for name in stage.datasets}
             check_selection(intervention.where, used, where=f"{where}.where")
         case "change":
-            raise UnsupportedError(
-                f"{where}.kind",
-                expected="skip, fade, replace or drop",
-                found="change",
-                remedy="Hyperparameter changes come with a later version; ask for fade or skip.",
-            )
+            if not intervention.hyperparameters:
+                raise _missing(f"{where}.hyperparameters", "which ones, such as {lr: {scale: 0.5}}")
+            _check_changes(intervention.hyperparameters, stage, where=f"{where}.hyperparameters")
         case _:
             assert_never(intervention.kind)
+
+
+def _check_changes(changes: Mapping[str, Change], stage: Stage, *, where: str) -> None:
+    """Refuse names that the optimizer does not have, and values that it would refuse.
+
+    What ``scale`` leads to is seen when the schedule is read.
+    """
+    known = COLUMNS_OF.get(stage.optimizer.kind, ())
+    for name, change in changes.items():
+        if name not in known:
+            raise InputError(
+                f"{where}.{name}",
+                expected=f"a hyperparameter of {stage.optimizer.kind}: " + ", ".join(known),
+                found=name,
+                remedy="Name it as the schedule does; betas are `beta1` and `beta2`.",
+            )
+        if name in BELOW_ONE and change.value is not None and change.value >= 1:
+            raise InputError(
+                f"{where}.{name}.value",
+                expected="a number from 0 to below 1",
+                found=change.value,
+                remedy="Correct the value; torch refuses this one.",
+            )
 
 
 def _missing(where: str, expected: str) -> InputError:

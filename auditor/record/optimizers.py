@@ -10,7 +10,7 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import UnsupportedError
 from auditor.stagelog.log import Optimizer
-from auditor.stagelog.schedule import COLUMNS_OF
+from auditor.stagelog.optimizer_columns import COLUMNS_OF
 
 
 def describe_optimizer(optimizer: TorchOptimizer) -> Optimizer:

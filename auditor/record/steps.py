@@ -10,7 +10,8 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 from auditor.errors import StageLogError
 from auditor.record.optimizers import group_hyperparameters
 from auditor.stagelog.batches import Batches, BatchRow
-from auditor.stagelog.schedule import COLUMNS_OF, Schedule
+from auditor.stagelog.optimizer_columns import COLUMNS_OF
+from auditor.stagelog.schedule import Schedule
 
 
 @final

@@ -10,7 +10,8 @@ from auditor.stagelog.batches import BatchRow, read_batches
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
-from auditor.stagelog.schedule import COLUMNS_OF, Schedule, read_schedule
+from auditor.stagelog.optimizer_columns import COLUMNS_OF
+from auditor.stagelog.schedule import Schedule, read_schedule
 
 
 @final

@@ -8,16 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditor.errors import StageLogError
+from auditor.stagelog.optimizer_columns import ADAM_COLUMNS, SGD_COLUMNS
 
 MAX_ROWS = 10**7
 
-SGD_COLUMNS = ("lr", "weight_decay", "momentum", "dampening")
-ADAM_COLUMNS = ("lr", "weight_decay", "beta1", "beta2", "eps")
 OPTIONAL_COLUMNS = ("clip_norm", "loss", "grad_norm")
 """Facts beside the arithmetic; a value that was not available is null in the file, NaN here."""
-
-COLUMNS_OF = {"sgd": SGD_COLUMNS, "adam": ADAM_COLUMNS, "adamw": ADAM_COLUMNS}
-"""Columns that a schedule of each optimizer must have."""
 
 _KNOWN = frozenset((*SGD_COLUMNS, *ADAM_COLUMNS, *OPTIONAL_COLUMNS))
 

@@ -9,7 +9,7 @@ import torch
 from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import recorded_examples
-from auditor.errors import InputError, UnsupportedError
+from auditor.errors import InputError
 from auditor.plan.request import Change, Intervention, Reference, Selection, StepWindow
 from auditor.stagelog.batches import BatchRow, write_batches
 from auditor.stagelog.dataset import EvaluationSet
@@ -208,11 +208,13 @@ def test_fade_without_alpha_is_refused(run: Run) -> None:
         gates(run.log.stages[1], Intervention(kind="fade", stage="stage1"))
 
 
-def test_change_is_left_to_a_later_version(run: Run) -> None:
+def test_change_uses_the_recorded_examples(run: Run) -> None:
     change = Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)})
 
-    with pytest.raises(UnsupportedError, match="later version"):
-        intervened_examples(run, 1, intervention=change, seed=0)
+    changed = intervened_examples(run, 1, intervention=change, seed=0)
+
+    assert changed is intervened_examples(run, 1, intervention=None, seed=0)
+    assert gates(run.log.stages[1], change).tolist() == [1.0] * run.log.stages[1].steps
 
 
 def mixture(run: Run, **texts: tuple[str, ...]) -> Run:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from auditor.dynamics.run import Run
-from auditor.dynamics.trajectory import CPU_LANE_WORK, Lane, advance, replay
+from auditor.dynamics.spans import CPU_LANE_WORK
+from auditor.dynamics.trajectory import Lane, advance, replay
 from auditor.errors import InternalError, NumericalError
 from auditor.plan.request import Intervention, StepWindow
 from tests.support.cases import CASES, MOMENTUM, StageSpec, make_run, mlp_model, quiet, sgd

@@ -13,7 +13,7 @@ from auditor.errors import (
     UnsupportedError,
 )
 from auditor.plan.check import check_request
-from auditor.plan.request import Change, Intervention, Reference, Selection, StepWindow
+from auditor.plan.request import Change, Intervention, Joint, Reference, Selection, StepWindow
 from auditor.plan.settings import AaScoreSettings, RetrainSettings, TaskVectorSettings
 from auditor.stagelog.dataset import Column, Coverage, EvaluationSet
 from auditor.stagelog.log import Bindings
@@ -101,9 +101,29 @@ def test_check_accepts_what_can_be_answered(request_):
             PreconditionError,
         ),
         (
-            Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)}),
-            "interventions[0].kind",
-            UnsupportedError,
+            Intervention(kind="change", stage="stage1"),
+            "interventions[0].hyperparameters",
+            InputError,
+        ),
+        (
+            Intervention(kind="change", stage="stage1", hyperparameters={"beta1": Change(value=0)}),
+            "interventions[0].hyperparameters.beta1",
+            InputError,
+        ),
+        (
+            Intervention(kind="skip", stage="stage1", hyperparameters={"lr": Change(scale=0.5)}),
+            "interventions[0].hyperparameters",
+            InputError,
+        ),
+        (
+            Joint(
+                parts=(
+                    Intervention(kind="skip", stage="stage0"),
+                    FADE.model_copy(update={"alpha": None}),
+                )
+            ),
+            "interventions[0].parts[1].alpha",
+            InputError,
         ),
     ],
 )
