@@ -1,7 +1,7 @@
 """Where a graph uses its weights linearly: products, convolutions and tables."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias, final
 
@@ -50,6 +50,7 @@ def find_sites(
     calls: Sequence[CalledNode],
     *,
     parameters: Mapping[str, str],
+    outputs: Collection[str],
     rank: Callable[[str], int],
 ) -> tuple[Site, ...]:
     """Return the sites of weights that the graph uses exactly once.
@@ -59,6 +60,7 @@ def find_sites(
     Args:
         calls: What the plan computes, in order.
         parameters: Graph value -> name of the parameter it holds.
+        outputs: Graph values that are read from outside.
         rank: Number of axes of a graph value.
     """
     uses = {value: _Use(name, transposed=False) for value, name in parameters.items()}
@@ -79,7 +81,8 @@ def find_sites(
             candidates.append((site, call))
     sites = []
     for site, call in candidates:
-        bias = site.bias or _added_bias(call, readers, uses=uses, rank=rank)
+        seen = call.results[0] in outputs
+        bias = site.bias or (None if seen else _added_bias(call, readers, uses=uses, rank=rank))
         own = bias if bias is not None and counts[bias] == 1 else None
         if counts[site.weight] == 1:
             sites.append(replace(site, bias=own))

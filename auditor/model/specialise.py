@@ -175,7 +175,10 @@ class Specialiser:
             steps=steps,
             outputs=tuple(slot(name) for name in outputs),
             sites=find_sites(
-                [called for _, called in calls], parameters=self._parameters, rank=self._rank
+                [called for _, called in calls],
+                parameters=self._parameters,
+                outputs=outputs,
+                rank=self._rank,
             ),
         )
 
