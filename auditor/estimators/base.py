@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.effects import Better, Query
 from auditor.plan.actions import ActionSpec, Evaluate, Project, Recorded, StateRef, Sweep
+from auditor.plan.chains import is_whole_skip
 from auditor.plan.request import Intervention, Joint
 from auditor.stagelog.log import StageLog
 
@@ -40,6 +41,13 @@ class Question:
     def stage_index(self) -> int:
         """Position of the intervention's stage, of a joint one's first."""
         return next(iter(self.parts))
+
+    @property
+    def first_executed(self) -> int:
+        """The first stage of the counterfactual that executes a step; T if none does."""
+        later = range(self.stage_index, len(self.log.stages))
+        executed = (t for t in later if not is_whole_skip(self.parts.get(t)))
+        return next(executed, len(self.log.stages))
 
     @property
     def bare_query(self) -> Query:
@@ -82,23 +90,27 @@ class Sample:
             where the estimator knows only the mean.
         deviations: gamma(factual) - gamma(factual replay), [K, N]; None without replays.
         exact: Whether the figure equals exact retraining by construction.
+        resolution: Effects at this resolution minus those of the same replicas at half of its
+            examples a step, [K, N]; None for an estimator with one resolution.
     """
 
     effects: Floats
     deviations: Floats | None = None
     exact: bool = False
+    resolution: Floats | None = None
 
     def minus(self, other: "Sample") -> "Sample":
         """Return the paired difference of two samples (treated minus control of a probe)."""
-        if self.deviations is None or other.deviations is None:
-            deviations = None
-        else:
-            deviations = self.deviations - other.deviations
         return Sample(
             effects=self.effects - other.effects,
-            deviations=deviations,
+            deviations=_difference(self.deviations, other.deviations),
             exact=self.exact and other.exact,
+            resolution=_difference(self.resolution, other.resolution),
         )
+
+
+def _difference(one: Floats | None, other: Floats | None) -> Floats | None:
+    return None if one is None or other is None else one - other
 
 
 class Estimator(Protocol):

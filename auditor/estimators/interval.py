@@ -3,71 +3,122 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+import numpy.typing as npt
+from scipy.special import stdtr, stdtrit
 
 from auditor.effects import Verdict
 from auditor.estimators.base import Sample
+from auditor.estimators.calibration import DEVIATION_FACTOR, RESOLUTION_FACTOR
+from auditor.estimators.sampling_error import sampling_error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The figures of one effect; None where something was not computed."""
+    """The figures of one effect; None where something was not computed.
+
+    Attributes:
+        value: The mean effect.
+        low: Lower end of the interval for the effect on these examples.
+        high: Upper end.
+        spread: Standard deviation of the replicas' mean effects.
+        deviation: Distance of the mean factual replay from the recorded run.
+        resolution: How much the figure moves from half the examples a step.
+        sampling: Standard error of the mean over examples.
+        population: The interval for the population that the examples were drawn from.
+        p_value: At which confidence the interval would end at zero, from 1.
+        verdict: What the interval allows to say.
+    """
 
     value: float
-    low: float | None
-    high: float | None
-    spread: float | None
-    deviation: float | None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+    deviation: float | None = None
+    resolution: float | None = None
+    sampling: float | None = None
+    population: tuple[float, float] | None = None
+    p_value: float | None = None
     verdict: Verdict
 
 
-def summarise(sample: Sample, *, confidence: float) -> Summary:
-    r"""Return value, two-sided interval, spread, self-check and verdict of the mean effect.
+def summarise(
+    sample: Sample, *, confidence: float, cluster: npt.NDArray[np.int64] | None = None
+) -> Summary:
+    r"""Return value, two-sided intervals, their parts and the verdict of the mean effect.
 
-    .. math:: h = \sqrt{(t_{K-1}\, s\, \sqrt{1 + 1/K})^2 + e^2}
+    .. math:: h = \sqrt{(t_{K-1}\, s\, \sqrt{1 + 1/K})^2 + e^2 + g^2}
 
-    with ``s`` the standard deviation of the K replicas' mean effects and ``e`` the distance of the
-    mean factual replay from the recorded run. An exact sample has an interval of no width; a single
+    with ``s`` the standard deviation of the K replicas' mean effects, ``e`` the distance of the
+    mean factual replay from the recorded run, and ``g`` what the figure moves between two
+    resolutions where the estimator has two. An exact sample has an interval of no width; a single
     replica without exactness has none.
 
+    That interval is about *these* examples. The one for the population they were drawn from adds
+    :math:`t_{N-1}` times the :func:`~auditor.estimators.sampling_error.sampling_error` in the same
+    way.
+
     Args:
-        sample: Effects [K, N] and deviations [K, N].
+        sample: Effects [K, N] and the parts of the error that the estimator knows.
         confidence: Two-sided, such as 0.9.
+        cluster: Equal for examples that were sampled together, [N].
 
     Returns:
         The figures in the query's unit.
     """
     means = sample.effects.mean(axis=1)  # [K]
     value = float(means.mean())
+    sampled = sampling_error(sample.effects.mean(axis=0), cluster=cluster)
+    sampling = None if sampled is None else sampled.standard_error
+    around = 0.0 if sampled is None else _quantile(confidence, sampled.degrees) * (sampling or 0.0)
+    replicas = len(means)
     if sample.exact:
         return Summary(
             value=value,
             low=value,
             high=value,
-            spread=None,
-            deviation=None,
+            sampling=sampling,
+            population=None if sampled is None else (value - around, value + around),
             verdict=Verdict.EFFECT if value != 0 else Verdict.NOT_RESOLVED,
         )
-    replicas = len(means)
     if replicas < 2 or sample.deviations is None:
-        return Summary(
-            value=value,
-            low=None,
-            high=None,
-            spread=None,
-            deviation=None,
-            verdict=Verdict.NOT_RESOLVED,
-        )
+        return Summary(value=value, sampling=sampling, verdict=Verdict.NOT_RESOLVED)
     spread = float(means.std(ddof=1))
     deviation = float(sample.deviations.mean())
-    quantile = float(stdtrit(replicas - 1, 0.5 + confidence / 2))
-    half = float(np.hypot(quantile * spread * np.sqrt(1 + 1 / replicas), deviation))
-    low, high = value - half, value + half
+    resolution = None if sample.resolution is None else float(sample.resolution.mean())
+    fixed = float(np.hypot(DEVIATION_FACTOR * deviation, RESOLUTION_FACTOR * (resolution or 0.0)))
+    random = spread * float(np.sqrt(1 + 1 / replicas))
+    half = float(np.hypot(_quantile(confidence, replicas - 1) * random, fixed))
+    whole = float(np.hypot(half, around))
     return Summary(
         value=value,
-        low=low,
-        high=high,
+        low=value - half,
+        high=value + half,
         spread=spread,
         deviation=deviation,
-        verdict=Verdict.WITHIN_REPLAY_SPREAD if low <= 0 <= high else Verdict.EFFECT,
+        resolution=resolution,
+        sampling=sampling,
+        population=None if sampled is None else (value - whole, value + whole),
+        p_value=_p_value(value, random=random, fixed=fixed, degrees=replicas - 1),
+        verdict=_verdict(value, half=half),
     )
+
+
+def _verdict(value: float, *, half: float) -> Verdict:
+    if value == half == 0:
+        return Verdict.NOT_RESOLVED  # nothing moved: there is no spread to be within
+    return Verdict.WITHIN_REPLAY_SPREAD if abs(value) <= half else Verdict.EFFECT
+
+
+def _quantile(confidence: float, degrees: int) -> float:
+    """Return Student's t of a two-sided interval."""
+    return float(stdtrit(degrees, 0.5 + confidence / 2))
+
+
+def _p_value(value: float, *, random: float, fixed: float, degrees: int) -> float:
+    """Return 1 - the confidence at which the interval around ``value`` ends at zero."""
+    if abs(value) <= fixed:
+        return 1.0
+    if random == 0:
+        return 0.0
+    t = float(np.sqrt(value**2 - fixed**2)) / random
+    return 2 * float(stdtr(degrees, -t))
