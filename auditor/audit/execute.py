@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from auditor.audit.bind import bind_model
-from auditor.audit.carry import carried
+from auditor.audit.carry import Carry, carried
 from auditor.audit.cost import gradient_examples
 from auditor.audit.failures import require_no_failure, results_or_failures
+from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import data_of
 from auditor.audit.write_report import write_report
 from auditor.dynamics.adjoint import sweep
@@ -27,7 +28,8 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
 from auditor.dynamics.tangent import stage_embedding
 from auditor.dynamics.trajectory import advance
-from auditor.errors import InternalError
+from auditor.effects import Query, QueryKind
+from auditor.errors import InternalError, UnsupportedError
 from auditor.model.layout import ParameterLayout
 from auditor.model.tensors import read_tensors, write_tensors
 from auditor.plan.actions import (
@@ -41,6 +43,8 @@ from auditor.plan.actions import (
     Embedding,
     Evaluate,
     ExportState,
+    FlowStage,
+    JumpStage,
     Project,
     Recorded,
     SettleStage,
@@ -83,11 +87,15 @@ class Worker:
     Args:
         blobs: Where inputs are read and results written.
         device: A torch device such as ``cpu`` or ``cuda:0``.
+        outside: Runs the tools of queries of kind ``outside``; None refuses them.
     """
 
-    def __init__(self, blobs: BlobStore, *, device: str) -> None:
+    def __init__(
+        self, blobs: BlobStore, *, device: str, outside: OutsideEvaluator | None = None
+    ) -> None:
         self._blobs = blobs
         self._device = device
+        self._outside = outside
         self._runs: OrderedDict[str, Run] = OrderedDict()
 
     def execute(
@@ -184,7 +192,7 @@ class Worker:
                 return write_tensors(final_tensors(run, state))
             case WriteReport():
                 return self._report(spec, results)
-            case Advance() | SettleStage() | Evaluate():
+            case Advance() | SettleStage() | JumpStage() | FlowStage() | Evaluate():
                 raise InternalError(
                     "group", expected="a grouped action", found=spec.kind, remedy="Report this."
                 )
@@ -210,17 +218,13 @@ class Worker:
         return [_state_blob(state, run.layout(stage)) for state in advanced.states]
 
     def _carry(
-        self,
-        specs: Sequence[ActionSpec],
-        results: Mapping[ActionKey, Digest],
-        on_block: OnBlock,
+        self, specs: list[Carry], results: Mapping[ActionKey, Digest], on_block: OnBlock
     ) -> list[bytes]:
-        """Carry states through a stage by other means than an advance."""
-        first = _as(SettleStage, specs[0])
-        run, stage = self._run(first.log), first.stage
+        """Carry displacements through a stage."""
+        run, stage = self._run(specs[0].log), specs[0].stage
         states = carried(
             run,
-            [_as(type(first), spec) for spec in specs],
+            specs,
             state_of=lambda ref: self._state(run, ref, before=stage, results=results),
             on_block=on_block,
         )
@@ -232,7 +236,23 @@ class Worker:
             self._state(run, spec.state, before=len(run.log.stages), results=results)
             for spec in specs
         ]
-        return _evaluation_blobs(evaluate(run, states, specs[0].query))
+        query = specs[0].query
+        if query.kind is QueryKind.OUTSIDE:
+            return [self._measured_outside(run, state, query) for state in states]
+        return _evaluation_blobs(evaluate(run, states, query))
+
+    def _measured_outside(self, run: Run, state: TrainingState, query: Query) -> bytes:
+        if self._outside is None or query.tool is None:
+            raise UnsupportedError(
+                f"query {query.name!r}.kind",
+                expected="a kind that is computed here",
+                found=query.kind,
+                remedy="Run it with `stageaudit audit --local LOGDIR --outside NAME=COMMAND`.",
+            )
+        found = self._outside.evaluate(query.tool, write_tensors(final_tensors(run, state)))
+        return write_tensors({
+            "values": torch.from_numpy(found.values), "id": torch.from_numpy(found.ids),
+        })  # fmt: skip
 
     def _state(
         self, run: Run, ref: StateRef, *, before: int, results: Mapping[ActionKey, Digest]

@@ -1,5 +1,6 @@
 """Which limitations a report carries."""
 
+from auditor.audit.outside import tools_of
 from auditor.effects import Effect, Probe
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.check import interventions_of, parts_of
@@ -35,6 +36,7 @@ def limitations_of(
         "SKIP_MIXES_DATA_AND_TRAINING": "skip" in kinds,
         "REFERENCE_DECLARED": "replace" in kinds,
         "PROBE_LOCALISES": any(isinstance(query, Probe) for query in request.queries),
+        "OUTSIDE_TOOL": bool(tools_of(request)),
         "NOT_ADDITIVE": len(effects) > 1,
         "LATER_STAGES_AS_RECORDED": True,
         "GENERATED_DATA": generated,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from auditor.audit.execute import OnBlock, Worker
+from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import check_request, data_of, plan_round
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
 from auditor.plan.groups import group_key
@@ -72,6 +73,7 @@ def run_audit(
     device: str,
     max_lanes: int = DEFAULT_MAX_LANES,
     on_progress: Callable[[LocalProgress], None] = lambda _: None,
+    outside: OutsideEvaluator | None = None,
 ) -> Report:
     """Plan and execute an audit and return its report without the ``run`` part.
 
@@ -82,6 +84,7 @@ def run_audit(
         device: A torch device such as ``cpu`` or ``cuda:0``.
         max_lanes: How many actions run as one batch at most.
         on_progress: Called at block boundaries; raising stops the audit.
+        outside: Runs the tools of queries of kind ``outside``; None refuses them.
 
     Returns:
         The report.
@@ -91,7 +94,7 @@ def run_audit(
     """
     log = prepare(request, blobs)
     blobs.write(canonical_bytes(request))
-    worker = Worker(blobs, device=device)
+    worker = Worker(blobs, device=device, outside=outside)
     results: dict[ActionKey, Digest] = {}
     while True:
         planned = plan_round(request, log, results)

@@ -8,14 +8,16 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save as save_arrays
 
 from auditor.audit.cost import gradient_examples
+from auditor.audit.extremes import ExampleEffects
 from auditor.audit.limitations import limitations_of
+from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import plan_round
 from auditor.audit.questions import Row, questions_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
-from auditor.effects import Effect, Probe, SelfCheck
-from auditor.estimators.base import Estimator, Floats, Sample
+from auditor.effects import Effect, SelfCheck
+from auditor.estimators.base import Estimator, Sample
 from auditor.estimators.interval import Summary, summarise
 from auditor.estimators.registry import BASELINES, estimator_for
 from auditor.estimators.retrain import Retrain
@@ -28,7 +30,7 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.request import AuditRequest, Joint
-from auditor.plan.settings import AaScoreSettings, resolve
+from auditor.plan.settings import AaScoreSettings, CheckpointJumpSettings, resolve
 from auditor.report.schema import (
     Cost,
     Disagreement,
@@ -78,16 +80,15 @@ def write_report(
     settings = resolve(request.estimator)
     estimator = estimator_for(settings)
     effects: list[Effect] = []
-    per_example: dict[str, Floats] = {}
+    single = ExampleEffects(request, values, evaluation_sets=evaluation_sets)
     absent: dict[str, NotComputed] = {}
     for row in questions_of(request, log):
         require_pairs(row, values)
+        require_same_examples(row, estimator, values)
         sample = _sample(row, estimator, values)
-        plain = row.query.of if isinstance(row.query, Probe) else row.query
-        if plain.reduction == "none":
-            per_example[f"{row.query.name}/{row.intervention.label}"] = sample.effects.mean(axis=0)
+        single.add(row, sample)
         effects.append(_effect(row, sample, request=request, estimator=estimator, values=values))
-    if isinstance(settings, AaScoreSettings) or settings.id in BASELINES:
+    if isinstance(settings, AaScoreSettings | CheckpointJumpSettings) or settings.id in BASELINES:
         absent["interval"] = NotComputed(
             what="low, high, spread, self_check",
             why=f"{settings.id} has no replicas; its error on this log was not measured",
@@ -102,11 +103,6 @@ def write_report(
             why="the request skips it"
             if request.consistency == "skip"
             else f"a log of level {log.level} cannot be replayed",
-        )
-    if isinstance(settings, AaScoreSettings) and settings.form == "adjoint" and per_example:
-        per_example = {}
-        absent["examples"] = NotComputed(
-            what="examples", why="the adjoint form knows only the mean of a query"
         )
     actions = plan_round(request, log, results).actions
     return Report(
@@ -130,13 +126,17 @@ def write_report(
         queries=_query_values(request, log, values),
         effects=tuple(effects),
         disagreements=_disagreements(effects),
-        examples=Examples(digest=blobs.write(save_arrays(per_example))) if per_example else None,
+        examples=Examples(digest=blobs.write(save_arrays(single.vectors)))
+        if single.vectors
+        else None,
+        extremes=single.extremes,
+        tools=tools_of(request),
         cost=Cost(
             gradient_examples=str(gradient_examples(actions, log)),
             examples_relative=_relative_cost(request, log, estimator),
         ),
         software=software,
-        not_computed=tuple(absent.values()),
+        not_computed=(*absent.values(), *single.absent),
         limitations=limitations_of(request, log, findings=findings, effects=tuple(effects)),
         repair=repair_of(request, log, values),
         purpose=request.purpose,

@@ -1,6 +1,6 @@
 """Does a query hold the settings of its kind, and do they name columns that are there?"""
 
-from auditor.effects import BY_GROUP, OWN_UNIT, PER_POSITION, Probe, Query, QueryKind
+from auditor.effects import AGGREGATES, BY_GROUP, OWN_UNIT, PER_POSITION, Probe, Query, QueryKind
 from auditor.errors import QueryError, UnsupportedError
 from auditor.plan.check_data import check_column, check_selection
 from auditor.plan.request import Selection
@@ -56,6 +56,13 @@ def check_fields(query: Query | Probe, *, where: str) -> None:
                 found="none",
                 remedy="Add it; `stageaudit queries` shows an example.",
             )
+    if query.reduction == "none" and kind in AGGREGATES:
+        raise QueryError(
+            f"{where}.reduction",
+            expected=f"mean for {kind.value}, which is about all examples together",
+            found=query.reduction,
+            remedy="Leave it out, or ask for the loss or accuracy of each example.",
+        )
     if kind is QueryKind.OUTSIDE:
         for field in _FREE:
             if getattr(query, field) is not None:

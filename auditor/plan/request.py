@@ -148,6 +148,9 @@ class AuditRequest(Record):
 
     ``interventions`` is ``"stages"`` (skip every stage) or a list. ``joint`` adds the joint effect
     of every pair of them that acts on two stages. ``repair`` hands out the model of one of them.
+    ``noise`` asks how effects vary over the batch orders of later stages (sd_order) and over reruns
+    of the pipeline (sd_rerun). ``extremes`` asks for so many examples that each intervention raised
+    and lowered most.
     """
 
     schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
@@ -163,8 +166,10 @@ class AuditRequest(Record):
     )
     repair: RepairRequest | None = None
     consistency: Literal["replay", "skip"] = "replay"
+    extremes: Annotated[int, Field(ge=1, le=1000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = DEFAULT_CONFIDENCE
+    noise: tuple[Literal["order", "rerun"], ...] = ()
     purpose: Annotated[str, Field(max_length=1000)] | None = None
     operator: Annotated[str, Field(max_length=200)] | None = None
     policy_digest: DigestField | None = None

@@ -11,7 +11,12 @@ DEFAULT_REPLICAS = 8
 DEFAULT_FRACTION = 0.5
 DEFAULT_CONFIDENCE = 0.9
 DEFAULT_CURVATURE_EXAMPLES = 512
+DEFAULT_EXTREMES = 10
+"""Examples raised and lowered most that a report names where per-example values are asked for."""
 BASELINES = ("checkpoint_delta", "task_vector")
+NOISE_ORDERS = 6  # batch orders, or reruns, over which sd_order and sd_rerun are taken
+NOISE_FRACTION = 0.5  # of each step's examples, beside estimators that do not replay
+NOISE_REPLICAS = 4  # in the recorded order: what sub-samples alone add to the spread over orders
 FADE_LEVELS = (0.8, 0.6, 0.4, 0.2, 0.0)
 """Levels that a search for the gentlest sufficient fade begins with."""
 FADE_RESOLUTION = 0.02
@@ -59,6 +64,21 @@ class SubsampledReplaySettings(Record):
     replicas: Annotated[int, Field(ge=1, le=64)] = DEFAULT_REPLICAS
 
 
+class CheckpointJumpSettings(Record):
+    """Carry the displacement that the stage left behind linearly on, and evaluate there.
+
+    ``curvature`` stands in the Jacobians of the recorded steps; ``source`` takes one exponential of
+    each stage's EK-FAC instead of its steps. ``curvature_examples`` is how many examples of each
+    stage an EK-FAC is computed from, ``fraction`` the part b / B of the examples on which an
+    intervened stage that is not skipped is run.
+    """
+
+    id: Literal["checkpoint_jump"] = "checkpoint_jump"
+    curvature: CurvatureName | Literal["source"] = "exact"
+    curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class SettleSettings(Record):
     """Run the last part of each later stage from its recorded end plus the displacement, K times.
 
@@ -83,6 +103,7 @@ EstimatorSettings = Annotated[
     | TaskVectorSettings
     | AaScoreSettings
     | SubsampledReplaySettings
+    | CheckpointJumpSettings
     | SettleSettings
     | DefaultSettings,
     Field(discriminator="id"),

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from auditor.effects import Effect
+from auditor.effects import Effect, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
 from auditor.report.repair import Repair
@@ -123,6 +123,22 @@ class Examples(Record):
     digest: DigestField
 
 
+class Extreme(Record):
+    """One example by its column ``id``, else its row, and what the intervention did to it."""
+
+    id: int | str
+    effect: Figure
+
+
+class Extremes(Record):
+    """The examples whose query an intervention raised and lowered most, the largest first."""
+
+    query: Name
+    intervention: Name
+    raised: tuple[Extreme, ...]
+    lowered: tuple[Extreme, ...]
+
+
 class Report(Record):
     """The signed document. Every figure that was not computed is absent, not zero."""
 
@@ -136,6 +152,8 @@ class Report(Record):
     effects: tuple[Effect, ...]
     disagreements: tuple[Disagreement, ...] = ()
     examples: Examples | None = None
+    extremes: tuple[Extremes, ...] = ()
+    tools: tuple[Tool, ...] = ()  # of the requester, whose figures were not computed here
     cost: Cost
     software: Software
     not_computed: tuple[NotComputed, ...] = ()

@@ -145,6 +145,11 @@ LIMITATIONS = {
             text="A probe localises a cue that was supplied; it does not discover unknown ones.",
         ),
         Limitation(
+            id="OUTSIDE_TOOL",
+            text="Some values were measured by a tool of the requester, which is named with its "
+            "digest. What it measures, and that it is deterministic, was not checked.",
+        ),
+        Limitation(
             id="INTERVAL_NOT_VALIDATED",
             text="Intervals were calibrated on other runs; not validated for this one.",
         ),
