@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, final
 
+from typing_extensions import override
+
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest
@@ -89,9 +91,11 @@ class _Here(Asker):
         self._places = LocalPlaces(blobs, scratch=scratch)
 
     @property
+    @override
     def places(self) -> Places:
         return self._places
 
+    @override
     def ask(self, request: AuditRequest) -> Answer:
         from auditor.edge.clock import SystemClock
         from service.cli.local_audit import run_local
@@ -111,6 +115,7 @@ class _Here(Asker):
         )  # fmt: skip
         return Answer(report=result.report, document=result.document, note=signed)
 
+    @override
     def fetch(self, digest: Digest, *, size_bytes: int) -> memoryview:
         del size_bytes  # a folder knows it
         return self._blobs.read(digest)
@@ -125,9 +130,11 @@ class _There(Asker):
         self._places = RemotePlaces(client, scratch=scratch, quiet=quiet)
 
     @property
+    @override
     def places(self) -> Places:
         return self._places
 
+    @override
     def ask(self, request: AuditRequest) -> Answer:
         from service.cli.remote_audit import cancelled_on_interrupt, fetch_report, follow
 
@@ -137,5 +144,6 @@ class _There(Asker):
             opened = fetch_report(self._client, follow(self._client, name, quiet=self._quiet))
         return Answer(report=opened.content, document=opened.bundle, note=opened.note)
 
+    @override
     def fetch(self, digest: Digest, *, size_bytes: int) -> memoryview:
         return memoryview(self._client.get_blob(digest, size=size_bytes))

@@ -277,7 +277,9 @@ def _print(outcome: Outcome, files: dict[str, str], *, log: Path, model: bool) -
     console.print()
     console.print("Compare the files with the statement:", style="dim")
     command = _verify_command(outcome.answer.report, files, log=log)
-    console.print(command + (" model.safetensors=YOUR_MODEL" if model else ""), markup=False)
+    console.print(
+        command + (" model.safetensors=MODEL" if model else ""), markup=False, soft_wrap=True
+    )
 
 
 def _verify_command(report: Report, files: dict[str, str], *, log: Path) -> str:

@@ -10,6 +10,7 @@ from auditor.stagelog.digest import parse_digest
 from service.cli.bundle_reader import open_bundle, read_bundle, user_trust
 from service.cli.connect import ServerOption, connect
 from service.cli.output import JsonOption, console, emit, keep, notice
+from service.cli.repair_table import print_repair
 from service.cli.report_table import print_report
 
 app = typer.Typer(no_args_is_help=True, help="Read, fetch and list signed reports.")
@@ -32,11 +33,12 @@ def show(
     path = Path(report)
     bundle = read_bundle(path) if path.exists() else _fetch(report, server)
     opened = open_bundle(bundle, trust=user_trust())
-    emit(
-        opened.content,
-        as_json=as_json,
-        human=lambda: print_report(opened.content, console=console),
-    )
+
+    def human() -> None:
+        print_report(opened.content, console=console)
+        print_repair(opened.content, console=console)
+
+    emit(opened.content, as_json=as_json, human=human)
     notice(opened.note)
 
 

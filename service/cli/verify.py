@@ -153,6 +153,10 @@ def _print_success(verification: Verification) -> None:
     signed = "" if report.run is None else f", dated {report.run.created}"
     _print_text(f"signed by {verification.key.name}{signed}; assurance: {report.assurance}")
     _print_text(report.log.consistency_statement)
+    if report.repair is not None:
+        _print_text(f"repaired model {report.repair.model.digest}: {report.repair.statement}")
+        for row in report.repair.queries:
+            _print_text(f"{row.query}: {row.before:.4g} before, {row.after:.4g} after ({row.unit})")
     if report.limitations:
         console.print("\n[bold]What the figures do not say[/]")
     for limitation in report.limitations:
