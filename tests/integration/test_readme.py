@@ -43,7 +43,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/quickstart.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/quickstart.md", "docs/howto/repair.md"])
 def test_page_runs_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -105,7 +105,9 @@ def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    pages = ("README.md", "docs/howto/quickstart.md", "docs/howto/audit.md")
+    pages = (
+        "README.md", "docs/howto/quickstart.md", "docs/howto/audit.md", "docs/howto/repair.md",
+    )  # fmt: skip
     missing = [
         f"{page}: {link}"
         for page in pages
