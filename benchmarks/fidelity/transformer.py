@@ -10,6 +10,7 @@ WIDTH = 32
 HEADS = 4
 HIDDEN = 64
 LAYERS = 2
+INITIAL_SPREAD = 0.2
 
 
 class Block(nn.Module):
@@ -48,7 +49,7 @@ class SentenceClassifier(nn.Module):
 
     def __init__(self, *, vocabulary: int, length: int, classes: int = 2) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, WIDTH)
+        self.tokens = _embedding(vocabulary)
         self.positions = nn.Parameter(torch.zeros(length, WIDTH))
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
@@ -74,7 +75,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, *, vocabulary: int, length: int) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, WIDTH)
+        self.tokens = _embedding(vocabulary)
         self.positions = nn.Parameter(torch.zeros(length, WIDTH))
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.norm = nn.LayerNorm(WIDTH)
@@ -86,3 +87,10 @@ class LanguageModel(nn.Module):
         for block in self.blocks:
             states = block(states, None)
         return self.head(self.norm(states))
+
+
+def _embedding(vocabulary: int) -> nn.Embedding:
+    """Return an embedding whose first values are small enough to be learnt in few steps."""
+    embedding = nn.Embedding(vocabulary, WIDTH)
+    nn.init.normal_(embedding.weight, std=INITIAL_SPREAD)
+    return embedding

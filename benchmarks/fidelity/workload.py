@@ -188,6 +188,11 @@ def constant(rate: float, steps: int) -> Tensor:
     return torch.full((steps,), rate, dtype=torch.float64)
 
 
+def warmed_up(rate: float, steps: int, *, over: int) -> Tensor:
+    """Return a learning rate that rises linearly over the first steps, then stays, [steps]."""
+    return rate * ((torch.arange(steps, dtype=torch.float64) + 1) / over).clamp(max=1)
+
+
 def seeded(build: Callable[[], nn.Module], *parts: str | int | None) -> Callable[[], nn.Module]:
     """Return a builder that gives the same initial values at every call: torch's own, seeded."""
     number = generator_for(*parts).initial_seed() % 2**63
