@@ -2,8 +2,18 @@
 
 from collections.abc import Iterable
 
-from auditor.plan.actions import ActionSpec, Advance, CheckSegment, Embedding, SettleStage, Sweep
+from auditor.plan.actions import (
+    ActionSpec,
+    Advance,
+    CheckSegment,
+    Embedding,
+    FlowStage,
+    JumpStage,
+    SettleStage,
+    Sweep,
+)
 from auditor.plan.chains import is_whole_skip, stage_index
+from auditor.plan.curvature import SampledCurvature
 from auditor.stagelog.log import Stage, StageLog
 
 TANGENT_GRADIENTS = 3
@@ -11,6 +21,9 @@ TANGENT_GRADIENTS = 3
 
 ADJOINT_GRADIENTS = 3
 """Gradients per step of a backward sweep: recomputation, the step's own, and a product."""
+
+EKFAC_GRADIENTS = 2
+"""Gradients per example of an EK-FAC and direction of its output: factors, then eigenvalues."""
 
 
 def gradient_examples(specs: Iterable[ActionSpec], log: StageLog) -> int:
@@ -30,6 +43,16 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
             stage = log.stages[spec.stage]
             steps = max(1, round(spec.tail * stage.steps))
             return steps * max(1, round(spec.fraction * _batch(stage)))
+        case JumpStage(curvature="none"):
+            return _examples(log.stages[spec.stage : spec.stage + 1])
+        case JumpStage(curvature=SampledCurvature(examples=examples)):
+            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
+            return recorded + EKFAC_GRADIENTS * min(examples, recorded)
+        case JumpStage():
+            return TANGENT_GRADIENTS * _examples(log.stages[spec.stage : spec.stage + 1])
+        case FlowStage(curvature=SampledCurvature(examples=examples)):
+            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
+            return EKFAC_GRADIENTS * min(examples, recorded)
         case CheckSegment():
             return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
         case Embedding():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from auditor.audit.bind import bind_model
-from auditor.audit.carry import Carry, carried
+from auditor.audit.carry import CARRIES, Carry, carried
 from auditor.audit.cost import gradient_examples
 from auditor.audit.failures import require_no_failure, results_or_failures
 from auditor.audit.outside import OutsideEvaluator
@@ -68,7 +68,7 @@ MAX_RUNS = 4
 """Logs whose data and traced steps a worker keeps in memory."""
 
 
-STATES_AND_VALUES = (Advance, SettleStage, Displace, Embedding, Sweep, Evaluate, Project)
+STATES_AND_VALUES = (Advance, *CARRIES, Displace, Embedding, Sweep, Evaluate, Project)
 """Actions whose result may be that they become non-finite: only the report reads it."""
 
 
@@ -142,8 +142,9 @@ class Worker:
         match first:
             case Advance():
                 return self._advance([_as(Advance, spec) for spec in specs], results, on_block)
-            case SettleStage():
-                return self._carry(specs, results, on_block)
+            case SettleStage() | JumpStage() | FlowStage():
+                carries = [spec for spec in specs if isinstance(spec, CARRIES)]
+                return self._carry(carries, results, on_block)
             case Evaluate():
                 return self._evaluate([_as(Evaluate, spec) for spec in specs], results)
             case _ if len(specs) > 1:

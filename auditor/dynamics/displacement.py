@@ -1,8 +1,13 @@
 """Displacements: how far a counterfactual state is from its factual twin."""
 
+from dataclasses import replace
+
 from auditor.dynamics.factual import matching
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
+
+Twins = tuple[TrainingState, TrainingState]
+"""A counterfactual state and its factual twin, at the same boundary."""
 
 
 def displacement(
@@ -28,3 +33,18 @@ def displacement(
     twin = transition(origin)
     moved = matching(transition(start), twin)
     return twin.replaced([a - b for a, b in zip(moved, twin.tensors, strict=True)])
+
+
+def displaced_end(run: Run, stage_index: int, *, displacement: TrainingState) -> TrainingState:
+    """Return the recorded end of a stage plus a displacement; see :func:`displacement`.
+
+    At the end of the last stage buffers stay as recorded: statistics of batches plus a displacement
+    may be none, a negative variance for one (decisions, 6).
+    """
+    end = run.boundary(stage_index + 1)
+    base = displacement.replaced(matching(end, displacement))
+    moved = base.replaced([
+        a + b for a, b in zip(base.tensors, displacement.tensors, strict=True)
+    ])  # fmt: skip
+    last = stage_index == len(run.log.stages) - 1
+    return replace(moved, buffers=base.buffers) if last else moved

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from auditor.dynamics.displacement import displacement
+from auditor.dynamics.displacement import Twins, displacement
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import replay
-
-Twins = tuple[TrainingState, TrainingState]
-"""A counterfactual state and its factual twin, at the same boundary."""
 
 
 def tail_steps(steps: int, *, tail: float) -> int:

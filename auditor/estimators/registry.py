@@ -7,6 +7,7 @@ from auditor.estimators.aa_adjoint import AaAdjoint
 from auditor.estimators.aa_tangent import AaTangent
 from auditor.estimators.base import Estimator
 from auditor.estimators.checkpoint_delta import CheckpointDelta
+from auditor.estimators.checkpoint_jump import CheckpointJump
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.settle import Settle
 from auditor.estimators.subsampled_replay import SubsampledReplay
@@ -14,6 +15,7 @@ from auditor.estimators.task_vector import TaskVector
 from auditor.plan.settings import (
     AaScoreSettings,
     CheckpointDeltaSettings,
+    CheckpointJumpSettings,
     DefaultSettings,
     EstimatorSettings,
     RetrainSettings,
@@ -48,6 +50,12 @@ def estimator_for(settings: EstimatorSettings) -> Estimator:
             return AaAdjoint(curvature=curvature, curvature_examples=examples)
         case SubsampledReplaySettings(fraction=fraction, replicas=replicas):
             return SubsampledReplay(fraction=fraction, replicas=replicas)
+        case CheckpointJumpSettings(
+            curvature=curvature, curvature_examples=examples, fraction=fraction
+        ):
+            return CheckpointJump(
+                curvature=curvature, curvature_examples=examples, fraction=fraction
+            )
         case SettleSettings(tail=tail, fraction=fraction, replicas=replicas):
             return Settle(tail=tail, fraction=fraction, replicas=replicas)
         case DefaultSettings():

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NewType
 from pydantic import Field
 
 from auditor.effects import Query
-from auditor.plan.curvature import StepCurvature
+from auditor.plan.curvature import SampledCurvature, StepCurvature
 from auditor.plan.request import Intervention
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Figure, Record
@@ -101,6 +101,34 @@ class SettleStage(Record):
     seed: int
 
 
+class JumpStage(Record):
+    """Carry a displacement through a stage by the Jacobians of its recorded steps.
+
+    It lies between ``start`` and ``origin``, as in :class:`SettleStage`. Result: the recorded end
+    of the stage plus what has become of it: a state.
+    """
+
+    kind: Literal["jump_stage"] = "jump_stage"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+    start: StateRef
+    origin: StateRef
+    curvature: StepCurvature
+
+
+class FlowStage(Record):
+    """As :class:`JumpStage`, by linearised gradient flow in the eigenbasis of one EK-FAC."""
+
+    kind: Literal["flow_stage"] = "flow_stage"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+    start: StateRef
+    origin: StateRef
+    curvature: SampledCurvature
+
+
 class Displace(Record):
     """The final state with the parameter changes of stages subtracted (task vector): a state."""
 
@@ -187,6 +215,8 @@ ActionSpec = Annotated[
     | BindModel
     | Advance
     | SettleStage
+    | JumpStage
+    | FlowStage
     | Displace
     | Embedding
     | Sweep
@@ -210,8 +240,8 @@ def dependencies(spec: ActionSpec) -> tuple[ActionKey, ...]:
             return (ActionKey(key),)
         case ExportState(state=Computed(key=key)):
             return (ActionKey(key),)
-        case SettleStage(start=start, origin=origin):
-            return tuple(dict.fromkeys(computed_keys(start, origin)))
+        case SettleStage() | JumpStage() | FlowStage():
+            return tuple(dict.fromkeys(computed_keys(spec.start, spec.origin)))
         case Project(embedding=key):
             return (ActionKey(key),)
         case WriteReport(inputs=keys):

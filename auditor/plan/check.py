@@ -5,6 +5,7 @@ from itertools import combinations
 
 from auditor.effects import DIFFERENTIABLE, Probe
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
+from auditor.plan.check_estimator import check_estimator
 from auditor.plan.check_intervention import check_intervention
 from auditor.plan.check_query import check_query
 from auditor.plan.check_repair import check_repair
@@ -20,6 +21,7 @@ REQUIRED_LEVEL = {
     "task_vector": 0,
     "subsampled_replay": 2,
     "settle": 2,
+    "checkpoint_jump": 2,
     "retrain": 2,
     "aa_score": 2,
 }
@@ -67,6 +69,12 @@ def data_of(request: AuditRequest) -> tuple[str, ...]:
     return tuple(found)
 
 
+def metrics_of(request: AuditRequest) -> tuple[str, ...]:
+    """Return the digests of all metric graphs a request names, once each."""
+    plain = [query.of if isinstance(query, Probe) else query for query in request.queries]
+    return tuple(dict.fromkeys(query.metric for query in plain if query.metric is not None))
+
+
 def check_request(
     request: AuditRequest, log: StageLog, evaluation_sets: Mapping[str, EvaluationSet]
 ) -> None:
@@ -108,6 +116,7 @@ def check_request(
             where = f"interventions[{index}]{within}"
             check_intervention(part, where=where, log=log, evaluation_sets=evaluation_sets)
             _check_combination(settings, part, where=where)
+    check_estimator(settings, log, interventions)
     for index, query in enumerate(request.queries):
         check_query(query, where=f"queries[{index}]", log=log, sets=evaluation_sets)
         plain = query.of if isinstance(query, Probe) else query

@@ -1,6 +1,14 @@
 """Group keys: which ready actions may run as lanes of one batch."""
 
-from auditor.plan.actions import ActionSpec, Advance, Evaluate, SettleStage, key_of
+from auditor.plan.actions import (
+    ActionSpec,
+    Advance,
+    Evaluate,
+    FlowStage,
+    JumpStage,
+    SettleStage,
+    key_of,
+)
 from auditor.plan.chains import is_whole_skip
 from auditor.stagelog.digest import Digest, digest_of
 
@@ -23,15 +31,9 @@ def group_key(spec: ActionSpec) -> Digest:
                 "fraction": spec.fraction,
                 "executes_steps": not is_whole_skip(spec.intervention),
             })
-        case SettleStage():
-            return digest_of({
-                "kind": spec.kind,
-                "code": spec.code,
-                "log": spec.log,
-                "stage": spec.stage,
-                "tail": spec.tail,
-                "fraction": spec.fraction,
-            })
+        case SettleStage() | JumpStage() | FlowStage():
+            lanes = {"start", "origin", "replica", "seed"}
+            return digest_of(spec.model_dump(mode="json", by_alias=True, exclude=lanes))
         case Evaluate():
             return digest_of({
                 "kind": spec.kind,

@@ -4,8 +4,20 @@ In normal form, as in ``auditor.plan.chains``: what has no influence is fixed, s
 shared by all interventions and audits that need them.
 """
 
-from auditor.plan.actions import Advance, Computed, Recorded, SettleStage, StateRef, key_of
+from typing import Literal
+
+from auditor.plan.actions import (
+    Advance,
+    Computed,
+    FlowStage,
+    JumpStage,
+    Recorded,
+    SettleStage,
+    StateRef,
+    key_of,
+)
 from auditor.plan.chains import advance, is_whole_skip
+from auditor.plan.curvature import CurvatureName, SampledCurvature, step_curvature
 from auditor.plan.request import Intervention
 
 Twins = tuple[StateRef, StateRef]
@@ -71,3 +83,37 @@ def settle_twins(
         for start, origin in (twins, (recorded, recorded))
     )
     return (displaced, twin), (Computed(key=key_of(displaced)), Computed(key=key_of(twin)))
+
+
+def carry_twins(
+    log_digest: str,
+    stage: int,
+    twins: Twins,
+    *,
+    curvature: CurvatureName | Literal["source"],
+    curvature_examples: int,
+    seed: int,
+) -> tuple[JumpStage | FlowStage, Twins]:
+    """Return the action that carries a displacement linearly through a stage, and the twins after.
+
+    The factual twin after it is the recorded checkpoint, to which the displacement was added.
+    """
+    start, origin = twins
+    action: JumpStage | FlowStage
+    if curvature == "source":
+        action = FlowStage(
+            log=log_digest,
+            stage=stage,
+            start=start,
+            origin=origin,
+            curvature=SampledCurvature(examples=curvature_examples, seed=seed),
+        )
+    else:
+        action = JumpStage(
+            log=log_digest,
+            stage=stage,
+            start=start,
+            origin=origin,
+            curvature=step_curvature(curvature, examples=curvature_examples, seed=seed),
+        )
+    return action, (Computed(key=key_of(action)), Recorded(boundary=stage + 1))

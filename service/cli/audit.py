@@ -29,6 +29,7 @@ class EstimatorId(StrEnum):
     CHECKPOINT_DELTA = "checkpoint_delta"
     TASK_VECTOR = "task_vector"
     SETTLE = "settle"
+    CHECKPOINT_JUMP = "checkpoint_jump"
 
 
 def audit(

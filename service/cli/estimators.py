@@ -71,6 +71,15 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
         interval="no",
     ),
     EstimatorRow(
+        id="checkpoint_jump",
+        answers="the query where the stage's displacement is carried linearly through the others",
+        level=2,
+        cost="about 3 gradients a later step of each intervention; an EK-FAC with source",
+        interventions="skip, fade, replace, drop, change",
+        interval="no",
+        status="experimental",
+    ),
+    EstimatorRow(
         id="settle",
         answers="the last part of each later stage, run again from its end plus the displacement",
         level=2,

@@ -7,6 +7,7 @@ from auditor.plan.actions import Advance, Evaluate, dependencies, key_of
 from auditor.plan.settings import (
     AaScoreSettings,
     CheckpointDeltaSettings,
+    CheckpointJumpSettings,
     DefaultSettings,
     RetrainSettings,
     SettleSettings,
@@ -23,6 +24,8 @@ ALL_SETTINGS = [
     AaScoreSettings(form="adjoint", curvature="none"),
     SubsampledReplaySettings(replicas=3),
     SettleSettings(replicas=2),
+    CheckpointJumpSettings(),
+    CheckpointJumpSettings(curvature="source"),
     DefaultSettings(),
 ]
 

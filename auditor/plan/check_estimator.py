@@ -1,0 +1,55 @@
+"""Can the estimator answer these interventions on this log? What it cannot is refused by name."""
+
+from collections.abc import Sequence
+
+from auditor.errors import UnsupportedError
+from auditor.plan.request import Intervention, Joint
+from auditor.plan.settings import (
+    CheckpointJumpSettings,
+    EstimatorSettings,
+    SettleSettings,
+)
+from auditor.stagelog.log import StageLog
+
+
+def check_estimator(
+    settings: EstimatorSettings, log: StageLog, interventions: Sequence[Intervention | Joint]
+) -> None:
+    """Refuse what a displacement or a block of steps cannot stand for.
+
+    Args:
+        settings: Resolved settings.
+        log: The log.
+        interventions: All that are asked.
+
+    Raises:
+        UnsupportedError: Naming what is not treated and what to use instead.
+    """
+    if isinstance(settings, SettleSettings | CheckpointJumpSettings):
+        _refuse_joint(settings.id, interventions)
+    if isinstance(settings, CheckpointJumpSettings) and settings.curvature == "source":
+        _require_sgd(log)
+
+
+def _refuse_joint(identifier: str, interventions: Sequence[Intervention | Joint]) -> None:
+    for index, intervention in enumerate(interventions):
+        if isinstance(intervention, Joint):
+            raise UnsupportedError(
+                f"interventions[{index}]",
+                expected=f"interventions on one stage each for {identifier}, whose later stages "
+                "are as recorded",
+                found=intervention.label,
+                remedy="Use subsampled_replay or retrain for joint interventions.",
+            )
+
+
+def _require_sgd(log: StageLog) -> None:
+    for index, stage in enumerate(log.stages[1:], start=1):
+        if stage.optimizer.kind != "sgd":
+            raise UnsupportedError(
+                f"stages[{index}].optimizer.kind",
+                expected="sgd in every later stage for curvature source: its steps follow a "
+                "gradient flow",
+                found=stage.optimizer.kind,
+                remedy="Use curvature exact, ggn or ekfac.",
+            )
