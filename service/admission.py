@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import final
 
 from auditor.audit.planning import data_of
+from auditor.effects import Probe, QueryKind
+from auditor.errors import UnsupportedError
+from auditor.plan.check import metrics_of
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -42,10 +45,12 @@ class Admission:
 
         Raises:
             ArtifactMissingError: If the log or the model is not registered.
-            MissingBlobsError: If evaluation data was not sent.
+            MissingBlobsError: If evaluation data or a metric's graph was not sent.
+            UnsupportedError: If it asks for values of an outside tool.
             AuditorError: If the request cannot be answered; see
                 :func:`auditor.plan.check.check_request`.
         """
+        refuse_tools(request)
         self._catalogue.stage_log(tenant, Digest(request.log))
         if request.model is not None:
             self._catalogue.model(tenant, Digest(request.model))
@@ -59,6 +64,9 @@ class Admission:
         for manifest, named in shards.items():
             mapped = sizes[manifest] + sum(sizes[blob] for blob in named)
             self._evaluation_sets.check_content(manifest, mapped)
+        metrics = [Digest(digest) for digest in metrics_of(request)]
+        for metric, size in self._require_held(tenant, metrics).items():
+            self._evaluation_sets.check_metric(metric, size)
         self._planner.check(request)
 
     def keep(self, tenant: str, request: AuditRequest) -> Digest:
@@ -74,3 +82,20 @@ class Admission:
         if missing:
             raise MissingBlobsError("evaluation data", digests=missing)
         return held
+
+
+def refuse_tools(request: AuditRequest) -> None:
+    """Refuse values of an outside tool: a service runs no command that a request names.
+
+    Raises:
+        UnsupportedError: If a query is of kind ``outside``.
+    """
+    for index, query in enumerate(request.queries):
+        kind = (query.of if isinstance(query, Probe) else query).kind
+        if kind is QueryKind.OUTSIDE:
+            raise UnsupportedError(
+                f"queries[{index}].kind",
+                expected="a kind that the service computes itself; it runs no commands of requests",
+                found=kind.value,
+                remedy="Run `stageaudit audit REQUEST.yaml --local LOGDIR --outside NAME=COMMAND`.",
+            )

@@ -1,4 +1,4 @@
-"""Evaluation sets come from strangers: opened in a parse child, once for each content."""
+"""Evaluation sets and metrics come from strangers: opened in a parse child, once a content."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +12,9 @@ _REMEMBERED = 1024
 
 @final
 class EvaluationSets:
-    """What is known about evaluation sets; content never changes, so answers are remembered.
+    """What is known about evaluation sets and metric graphs.
+
+    Content never changes, so answers are remembered.
 
     Args:
         sandbox: Opens them.
@@ -22,6 +24,7 @@ class EvaluationSets:
         self._sandbox = sandbox
         self.blobs_named_by = lru_cache(maxsize=_REMEMBERED)(self._blobs_named_by)
         self.check_content = lru_cache(maxsize=_REMEMBERED)(self._check_content)
+        self.check_metric = lru_cache(maxsize=_REMEMBERED)(self._check_metric)
 
     def _blobs_named_by(self, digest: Digest, manifest_bytes: int) -> Sequence[Digest]:
         """Return the shards that a manifest names."""
@@ -32,3 +35,8 @@ class EvaluationSets:
         """Refuse an evaluation set whose shards contradict its manifest."""
         with self._sandbox.child(mapped_bytes=mapped_bytes) as child:
             child.evaluation_set_content(digest)
+
+    def _check_metric(self, digest: Digest, mapped_bytes: int) -> None:
+        """Refuse a metric's graph that is none."""
+        with self._sandbox.child(mapped_bytes=mapped_bytes) as child:
+            child.metric(digest)

@@ -109,6 +109,10 @@ class Child:
         plain = self._ask(form, digest)
         return ModelDescription(tensors=plain["tensors"], elements=plain["elements"])
 
+    def metric(self, digest: Digest) -> None:
+        """Check that an ONNX graph is a metric (output, target) -> value."""
+        self._ask("metric", digest)
+
     def _ask(self, check: str, digest: Digest) -> Mapping[str, Any]:
         request = json.dumps({"check": check, "digest": digest}) + "\n"
         try:

@@ -128,6 +128,14 @@ def describe_onnx_model(blobs: FolderBlobs, digest: Digest) -> Plain:
     }
 
 
+def check_metric_graph(blobs: FolderBlobs, digest: Digest) -> Plain:
+    """Check that an ONNX graph is a metric (output, target) -> value."""
+    from auditor.model.metric_form import check_metric  # noqa: PLC0415
+
+    check_metric(blobs.read(digest), where="queries.metric")
+    return {}
+
+
 CHECKS: Mapping[str, Callable[[FolderBlobs, Digest], Plain]] = {
     "stage_log": describe_stage_log,
     "stage_log_content": check_stage_log_content,
@@ -135,6 +143,7 @@ CHECKS: Mapping[str, Callable[[FolderBlobs, Digest], Plain]] = {
     "evaluation_set_content": check_evaluation_set_content,
     "safetensors": describe_safetensors_model,
     "onnx": describe_onnx_model,
+    "metric": check_metric_graph,
 }
 
 

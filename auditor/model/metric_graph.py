@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from auditor.errors import QueryError, ResourceError
+from auditor.model.metric_form import check_metric
 from auditor.model.metrics.jackknife import LeaveOneOut, block_values
-from auditor.model.onnx_description import GraphDescription, TensorType
-from auditor.model.onnx_graph import check_graph
+from auditor.model.onnx_description import TensorType
 from auditor.model.onnx_model import OnnxModel
 from auditor.model.onnx_ops.call import DTYPES
 
@@ -39,8 +39,7 @@ class MetricGraph:
 
     def __init__(self, blob: bytes | bytearray | memoryview, *, where: str) -> None:
         self._where = f"{where}.metric"
-        description = check_graph(blob)
-        require_metric(description, where=self._where)
+        description = check_metric(blob, where=self._where)
         self._model = OnnxModel(description, names={})
         self.per_example = len(description.outputs[0].shape) == 1
 
@@ -102,40 +101,6 @@ class MetricGraph:
     @property
     def _inputs(self) -> tuple[TensorType, ...]:
         return self._model.inputs
-
-
-def require_metric(graph: GraphDescription, *, where: str) -> None:
-    """Refuse a graph that is no metric (output, target) -> [N] or [].
-
-    Raises:
-        QueryError: If it is not.
-    """
-    if len(graph.inputs) != 2 or len(graph.outputs) != 1:
-        raise QueryError(
-            where,
-            expected="a graph of two inputs, the model's output and the target, and one result",
-            found=f"{len(graph.inputs)} inputs and {len(graph.outputs)} results",
-            remedy="Export a function (output, target) -> value.",
-        )
-    result = graph.outputs[0]
-    if len(result.shape) > 1:
-        raise QueryError(
-            where,
-            expected="a result of one value for each example, [N], or of one number, []",
-            found=f"shape {list(result.shape)}",
-            remedy="Reduce over all axes but the first, or over all of them.",
-        )
-    needed = {result.name}
-    for node in reversed(graph.nodes):
-        if needed.intersection(node.outputs):
-            needed.update(node.inputs)
-    if graph.inputs[0].name not in needed:
-        raise QueryError(
-            where,
-            expected=f"a result that depends on the model's output, {graph.inputs[0].name!r}",
-            found="a constant",
-            remedy="Take the model's output as the first input and the target as the second.",
-        )
 
 
 def _as(tensor: Tensor, value: TensorType) -> Tensor:

@@ -1,5 +1,6 @@
 """``stageaudit audit``: ask, wait, read the answer, keep the signed report."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,6 +91,18 @@ def audit(
     query_name: Annotated[
         str | None, typer.Option(help="What it is called in the report.", rich_help_panel=ASK)
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="The column whose groups it compares.", rich_help_panel=ASK)
+    ] = None,
+    extremes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Name so many examples that each intervention raised and lowered most.",
+            rich_help_panel=ASK,
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -133,6 +146,18 @@ def audit(
     device: Annotated[
         str, typer.Option(help="With --local: cpu, cuda:0, auto.", rich_help_panel=WHERE)
     ] = "auto",
+    outside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[@VERSION]=COMMAND",
+            help="With --local: run this for queries of kind outside; {checkpoint} and {values} "
+            "in it become paths.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    outside_seconds: Annotated[
+        float, typer.Option(min=1, help="Its time for one checkpoint.", rich_help_panel=WHERE)
+    ] = 600.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would compute.", rich_help_panel=WHERE)
     ] = False,
@@ -181,6 +206,8 @@ def audit(
         target=target,
         class_=class_,
         query_name=query_name,
+        group=group,
+        extremes=extremes,
         estimator=estimator,
         replicas=replicas,
         fraction=fraction,
@@ -193,10 +220,17 @@ def audit(
         raise typer.BadParameter(
             "goes with neither --log, --plan nor --detach", param_hint="--local"
         )
+    if local is None and outside:
+        raise typer.BadParameter(
+            "goes with --local: a service runs no commands", param_hint="--outside"
+        )
     document = apply_flags(read_document(request) if request is not None else {}, flags)
     base = request.parent if request is not None else Path.cwd()
     if local is not None:
-        _audit_here(document, base=base, device=device, output=output, as_json=as_json)
+        _audit_here(
+            document, base=base, device=device, output=output, as_json=as_json,
+            outside=outside or (), outside_seconds=outside_seconds,
+        )  # fmt: skip
     else:
         _audit_there(
             document, base=base, server=server, plan=plan, watch=watch, output=output,
@@ -211,6 +245,8 @@ def _audit_here(
     device: str,
     output: Path | None,
     as_json: bool,
+    outside: Sequence[str],
+    outside_seconds: float,
 ) -> None:
     """Run the audit in this process."""
     from auditor.edge.clock import SystemClock
@@ -218,19 +254,22 @@ def _audit_here(
     from auditor.edge.layered import LayeredBlobs
     from service.cli.local_audit import LocalPlaces, run_local
     from service.config import cache_folder, load_service_config
+    from service.outside_tool import CommandTools, parse_tools
 
+    tools = parse_tools(outside)
     cache = cache_folder()
     blobs = LayeredBlobs(FolderBlobs(cache / "blobs"))
     with TemporaryDirectory(prefix="stageaudit-") as scratch:
         places = LocalPlaces(blobs, scratch=Path(scratch))
         result = run_local(
-            resolve_request(document, base=base, places=places),
+            resolve_request(document, base=base, places=places, tools=tools),
             blobs=blobs,
             cache=cache,
             keys=load_service_config().keys_dir,
             device=device,
             clock=SystemClock(),
             quiet=as_json,
+            outside=CommandTools(tools, limit_seconds=outside_seconds) if tools else None,
         )
     if result.bundle is None:
         notice("unsigned: there is no signing key; make one with `stageaudit keys init`")

@@ -25,6 +25,8 @@ class AuditFlags:
     target: str | None = None
     class_: int | None = None
     query_name: str | None = None
+    group: str | None = None
+    extremes: int | None = None
     estimator: str | None = None
     replicas: int | None = None
     fraction: float | None = None
@@ -41,7 +43,7 @@ def apply_flags(document: Mapping[str, Any], flags: AuditFlags) -> Plain:
         InputError: If flags contradict one another or lack a part.
     """
     plain = dict(document)
-    for name in ("seed", "confidence", "purpose", "operator"):
+    for name in ("seed", "confidence", "extremes", "purpose", "operator"):
         value = getattr(flags, name)
         if value is not None:
             plain[name] = value
@@ -130,4 +132,6 @@ def _query(flags: AuditFlags) -> Plain:
         query["target"] = flags.target
     if flags.class_ is not None:
         query["class"] = flags.class_
+    if flags.group is not None:
+        query["group"] = flags.group
     return query

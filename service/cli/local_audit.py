@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 from auditor.attest.bundle import sign_report
 from auditor.attest.report_subjects import report_subjects
@@ -21,6 +21,9 @@ from service.cli.evaluation_folder import open_evaluation_set
 from service.cli.extras import needs_extra
 from service.cli.output import progress
 from service.keys import has_signing_key, load_signing_key
+
+if TYPE_CHECKING:
+    from auditor.audit.outside import OutsideEvaluator
 
 
 @final
@@ -47,6 +50,10 @@ class LocalPlaces:
         """Copy a model file and return its digest."""
         return self._blobs.write(path.read_bytes())
 
+    def metric(self, path: Path) -> Digest:
+        """Copy the ONNX graph of a metric and return its digest."""
+        return self._blobs.write(path.read_bytes())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalResult:
@@ -70,6 +77,7 @@ def run_local(
     device: str,
     clock: Clock,
     quiet: bool = False,
+    outside: "OutsideEvaluator | None" = None,
 ) -> LocalResult:
     """Run an audit in this process and sign its report if there is a key.
 
@@ -81,6 +89,7 @@ def run_local(
         device: ``cpu``, ``cuda:N``, or ``auto`` for the first CUDA device if there is one.
         clock: When the audit was made, and how long it took.
         quiet: Show no progress.
+        outside: Runs the tools that the command line named.
 
     Returns:
         The report and its bundle.
@@ -104,6 +113,7 @@ def run_local(
             index=index,
             device=choose_device(device),
             on_progress=on_progress,
+            outside=outside,
         )
     finished = report.model_copy(
         update={

@@ -55,6 +55,11 @@ class RemotePlaces:
         with progress(f"model {path.name}", unit="bytes", quiet=self._quiet) as update:
             return self._client.push_model(path, on_progress=update)
 
+    def metric(self, path: Path) -> Digest:
+        """Send the ONNX graph of a metric and return its digest."""
+        with progress(f"metric {path.name}", unit="bytes", quiet=self._quiet) as update:
+            return self._client.push_blob(path, on_progress=update)
+
 
 def follow(client: Client, name: str, *, quiet: bool) -> Digest:
     """Show an audit's progress until it ends, and return its report's digest.

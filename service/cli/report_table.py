@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from auditor.effects import Better, Effect, Verdict
-from auditor.report.schema import QueryValue, Report
+from auditor.report.schema import Extremes, QueryValue, Report
 
 LABEL_DIGITS: Final = 12
 """How many digits of a reference's digest an intervention's label holds."""
@@ -22,6 +22,9 @@ def print_report(report: Report, *, console: Console) -> None:
         rows = [effect for effect in report.effects if effect.query == query.query]
         console.print()
         console.print(effects_table(query, rows, names=data_names(report)))
+        found = [extremes for extremes in report.extremes if extremes.query == query.query]
+        if found:
+            console.print(extremes_table(found, names=data_names(report)))
     _print_notes(report, console)
 
 
@@ -70,11 +73,32 @@ def effects_table(
     return table
 
 
+def extremes_table(found: Sequence[Extremes], *, names: Mapping[str, str]) -> Table:
+    """Return the examples that each intervention raised and lowered most, by id."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("intervention", "raised most (id effect)", "lowered most (id effect)"):
+        table.add_column(heading, overflow="fold")
+    for extremes in found:
+        table.add_row(
+            escape(named(extremes.intervention, names)),
+            *(
+                escape(", ".join(f"{one.id} {one.effect:+.3g}" for one in side)) or "–"
+                for side in (extremes.raised, extremes.lowered)
+            ),
+        )
+    return table
+
+
 def label(effect: Effect, names: Mapping[str, str]) -> str:
     """Return an intervention's label with the reference's name in place of its digest."""
+    return named(effect.intervention, names)
+
+
+def named(intervention: str, names: Mapping[str, str]) -> str:
+    """Return a label with names of evaluation sets in place of their digests."""
     words = [
         f"by {names[word[3:]]}" if word.startswith("by=") and word[3:] in names else word
-        for word in effect.intervention.split(" ")
+        for word in intervention.split(" ")
     ]
     return " ".join(words)
 
@@ -127,6 +151,10 @@ def _print_head(report: Report, console: Console) -> None:
         f"model      {report.model.digest} ({report.model.source}, {bound})", markup=False
     )
     console.print(f"estimator  {settings_text(report)}", markup=False)
+    for tool in report.tools:
+        files = ", ".join(f"{file.name} {file.digest[:LABEL_DIGITS]}" for file in tool.files)
+        version = "" if tool.version is None else f" {tool.version}"
+        console.print(f"tool       {tool.name}{version} ({files})", markup=False)
     console.print(f"log check  {log.consistency_statement}", markup=False)
 
 

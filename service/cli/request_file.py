@@ -3,7 +3,8 @@
 A path is relative to the request file. ``log`` is a log folder, ``model`` a model file; ``data``,
 ``treated``, ``control`` and ``reference.data`` are evaluation-set folders or ``.npz`` files. A
 SHA-256 digest stands wherever a path does. Short forms: ``estimator: retrain``,
-``interventions: stages``, ``where: {source: vendor-b}``; a probe's ``of`` takes ``data`` and
+``interventions: stages``, ``where: {source: vendor-b}``, ``group: {sex: [f, m]}``; ``metric`` is
+an ONNX file, ``tool`` the name of an outside tool; a probe's ``of`` takes ``data`` and
 ``better`` from the probe.
 """
 
@@ -11,12 +12,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from auditor.effects import Probe, Query
+from auditor.effects import Probe, Query, QueryKind, Tool
 from auditor.errors import InputError
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.digest import DIGEST_PATTERN, Digest
@@ -39,6 +41,9 @@ class Places(Protocol):
 
     def model(self, path: Path) -> Digest:
         """Make a model file available and return its digest."""
+
+    def metric(self, path: Path) -> Digest:
+        """Make the ONNX graph of a metric available and return its digest."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -96,13 +101,20 @@ def read_document(path: Path) -> Plain:
     return document
 
 
-def resolve_request(document: Mapping[str, Any], *, base: Path, places: Places) -> AuditRequest:
+def resolve_request(
+    document: Mapping[str, Any],
+    *,
+    base: Path,
+    places: Places,
+    tools: Mapping[str, Tool] = MappingProxyType({}),
+) -> AuditRequest:
     """Return the request that a document describes, its data put into ``places``.
 
     Args:
         document: The fields, with paths.
         base: What relative paths start from.
-        places: Receives logs, evaluation sets and models.
+        places: Receives logs, evaluation sets, models and metric graphs.
+        tools: Outside tools by name: what the command line allows.
 
     Returns:
         A request of digests only.
@@ -111,7 +123,7 @@ def resolve_request(document: Mapping[str, Any], *, base: Path, places: Places) 
         InputError: If a field is unknown, missing or wrong, or a path does not exist.
     """
     plain: Plain = dict(document)
-    paths = _Paths(base=base, places=places)
+    paths = _Paths(base=base, places=places, tools=tools)
     if "log" in plain:
         plain["log"] = paths.log(plain["log"])
     if "model" in plain:
@@ -134,9 +146,10 @@ def resolve_request(document: Mapping[str, Any], *, base: Path, places: Places) 
 class _Paths:
     """Turns what stands in a document into digests; digests stay as they are."""
 
-    def __init__(self, *, base: Path, places: Places) -> None:
+    def __init__(self, *, base: Path, places: Places, tools: Mapping[str, Tool]) -> None:
         self._base = base
         self._places = places
+        self.tools = tools
 
     def log(self, value: object) -> str:
         return self._digest(value, where="log", put=self._places.log)
@@ -146,6 +159,9 @@ class _Paths:
 
     def data(self, value: object, *, where: str) -> str:
         return self._digest(value, where=where, put=self._places.evaluation_set)
+
+    def metric(self, value: object, *, where: str) -> str:
+        return self._digest(value, where=where, put=self._places.metric)
 
     def _digest(self, value: object, *, where: str, put: Callable[[Path], Digest]) -> str:
         if not isinstance(value, str):
@@ -168,9 +184,7 @@ class _Paths:
 def _query(item: object, *, where: str, paths: _Paths) -> Plain:
     plain = _require_mapping(item, where=where)
     if "of" not in plain:
-        plain["data"] = paths.data(plain.get("data"), where=f"{where}.data")
-        _parse(Query, plain, where=where)
-        return plain
+        return _plain_query(plain, where=where, paths=paths)
     for side in ("treated", "control"):
         plain[side] = paths.data(plain.get(side), where=f"{where}.{side}")
     of = _require_mapping(plain["of"], where=f"{where}.of")
@@ -179,9 +193,54 @@ def _query(item: object, *, where: str, paths: _Paths) -> Plain:
     of["data"] = (
         paths.data(of["data"], where=f"{where}.of.data") if "data" in of else plain["treated"]
     )
-    plain["of"] = of
+    plain["of"] = _short_forms(of, where=f"{where}.of", paths=paths)
     _parse(Probe, plain, where=where)
     return plain
+
+
+def _plain_query(plain: Plain, *, where: str, paths: _Paths) -> Plain:
+    if plain.get("kind") == QueryKind.OUTSIDE:
+        plain["tool"] = _tool(plain.get("tool"), where=f"{where}.tool", tools=paths.tools)
+    else:
+        plain["data"] = paths.data(plain.get("data"), where=f"{where}.data")
+    plain = _short_forms(plain, where=where, paths=paths)
+    _parse(Query, plain, where=where)
+    return plain
+
+
+def _short_forms(plain: Plain, *, where: str, paths: _Paths) -> Plain:
+    """Return a query with its short forms written out: metric files, groups, rows."""
+    if "metric" in plain:
+        plain["metric"] = paths.metric(plain["metric"], where=f"{where}.metric")
+    if isinstance(plain.get("group"), dict):  # group: {sex: [f, m]}
+        column, names = _one_entry(plain["group"], where=f"{where}.group")
+        plain |= {"group": column, "groups": names if isinstance(names, list) else [names]}
+    if isinstance(plain.get("where"), dict) and set(plain["where"]) != {"column", "equals"}:
+        column, value = _one_entry(plain["where"], where=f"{where}.where")  # where: {sex: f}
+        plain["where"] = {"column": column, "equals": value}
+    return plain
+
+
+def _one_entry(plain: Plain, *, where: str) -> tuple[str, Any]:
+    if len(plain) != 1:
+        raise InputError(
+            where, expected="one column with its values", found=", ".join(plain), remedy=GUIDE
+        )
+    return next(iter(plain.items()))
+
+
+def _tool(value: object, *, where: str, tools: Mapping[str, Tool]) -> Plain:
+    """Return the tool of a name; a request never says what is run, the command line does."""
+    if not isinstance(value, str) or value not in tools:
+        raise InputError(
+            where,
+            expected="the name of a tool that the command line allows"
+            + (": " + ", ".join(tools) if tools else ""),
+            found=value,
+            remedy="Run `stageaudit audit REQUEST.yaml --local LOGDIR --outside NAME=COMMAND`; "
+            "a service runs no tools.",
+        )
+    return tools[value].model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _intervention(item: object, *, where: str, paths: _Paths) -> Plain:
