@@ -70,11 +70,14 @@ class EigenCurvature:
         layout: Where each parameter lies in theta.
         bases: One an EK-FAC block; parameters in none of them are diagonal.
         eigenvalues: lambda, [P], in the order of :meth:`to_eigenbasis`.
+        diagonal: The exact diagonal of the matrix that is approximated, [P], in the order of
+            theta; zero where the loss does not depend on a parameter.
     """
 
     layout: ParameterLayout
     bases: tuple[KroneckerBasis, ...]
     eigenvalues: Tensor
+    diagonal: Tensor
 
     def to_eigenbasis(self, vector: Tensor) -> Tensor:
         """Return Q^T v, [..., P]."""

@@ -63,17 +63,26 @@ def ekfac(
     bases = [
         _basis(site, factors[site.weight], shape=shapes[site.weight], like=theta) for site in sites
     ]
-    named = {name: theta.new_zeros(shape) for name, shape in shapes.items()}
+    rotated = {name: theta.new_zeros(shape) for name, shape in shapes.items()}
+    plain = dict(rotated)
     for chunk in source.chunks():
         for site, basis in zip(sites, bases, strict=True):
-            squares = _squares(site, basis, chunk)
-            for name, entries in basis.entries(squares).items():
-                named[name] = named[name] + entries
-        for name, gradients in chunk.diagonal.items():
-            named[name] = named[name] + gradients.square().sum(dim=(0, 1))
+            _add(rotated, basis.entries(_squares(site, chunk, shape=basis.shape, basis=basis)))
+            _add(plain, basis.entries(_squares(site, chunk, shape=basis.shape, basis=None)))
+        squares = {n: g.square().sum(dim=(0, 1)) for n, g in chunk.diagonal.items()}
+        _add(rotated, squares)
+        _add(plain, squares)
     return EigenCurvature(
-        layout=objective.layout, bases=tuple(bases), eigenvalues=objective.layout.flatten(named)
+        layout=objective.layout,
+        bases=tuple(bases),
+        eigenvalues=objective.layout.flatten(rotated),
+        diagonal=objective.layout.flatten(plain),
     )
+
+
+def _add(total: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+    """Add to entries of the sums that the caller is making."""
+    total.update({name: total[name] + entries for name, entries in more.items()})
 
 
 def _basis(site: Site, factors: Factors, *, shape: tuple[int, ...], like: Tensor) -> KroneckerBasis:
@@ -89,14 +98,18 @@ def _basis(site: Site, factors: Factors, *, shape: tuple[int, ...], like: Tensor
     )
 
 
-def _squares(site: Site, basis: KroneckerBasis, chunk: Signals) -> Tensor:
-    """Return the squares of a chunk's gradients in the eigenbasis, summed, [g, a]."""
-    gradient = chunk.gradients[site.weight] @ basis.outputs  # [n, R, T, g]
-    activation = chunk.activations[site.weight]
-    if basis.inputs is None:
-        rows = basis.shape[0]
-        summed = gradient.new_zeros(*gradient.shape[:2], rows, gradient.shape[-1])
+def _squares(
+    site: Site, chunk: Signals, *, shape: tuple[int, ...], basis: KroneckerBasis | None
+) -> Tensor:
+    """Return the squares of a chunk's gradients, summed, [g, a]; in the eigenbasis if given."""
+    gradient, activation = chunk.gradients[site.weight], chunk.activations[site.weight]
+    if basis is not None:
+        gradient = gradient @ basis.outputs  # [n, R, T, g]
+    if site.kind == "embedding":
+        summed = gradient.new_zeros(*gradient.shape[:2], shape[0], gradient.shape[-1])
         index = activation[:, None, :, None].expand(gradient.shape)  # [n, R, T, g]
         return summed.scatter_add(2, index, gradient).square().sum(dim=(0, 1)).mT
-    rotated = joined(site, activation) @ basis.inputs  # [n, T, a]
-    return torch.einsum("nrtg,nta->nrga", gradient, rotated).square().sum(dim=(0, 1))
+    activation = joined(site, activation)
+    if basis is not None and basis.inputs is not None:
+        activation = activation @ basis.inputs  # [n, T, a]
+    return torch.einsum("nrtg,nta->nrga", gradient, activation).square().sum(dim=(0, 1))

@@ -48,6 +48,7 @@ CURVATURE = EigenCurvature(
         basis("plain", None, (4, 3), transposed=True, sizes=(3, 4)),
     ),
     eigenvalues=torch.rand(LAYOUT.size, generator=torch.Generator().manual_seed(0), dtype=F64),
+    diagonal=torch.ones(LAYOUT.size, dtype=F64),
 )
 VECTORS = torch.randn(4, LAYOUT.size, generator=torch.Generator().manual_seed(1), dtype=F64)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from auditor.curvature.ekfac import ekfac
 from auditor.curvature.ggn import GgnCurvature
 from auditor.curvature.sample import EXACT_OUTPUTS, CurvatureSample, output_directions
+from auditor.curvature.segment import SegmentCurvature
 from auditor.errors import UnsupportedError
 from auditor.model.objective import GraphObjective
 from auditor.stagelog.log import Bindings, Loss
@@ -53,6 +54,28 @@ def test_eigenvalues_are_the_diagonal_in_the_eigenbasis(family: str) -> None:
 
     found = (basis @ gauss_newton(family) * basis).sum(dim=-1)
     torch.testing.assert_close(curvature.eigenvalues, found, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_diagonal_is_exact(family: str) -> None:
+    diagonal = load(family).ekfac().diagonal
+
+    truth = gauss_newton(family).diag()
+    torch.testing.assert_close(diagonal, truth, rtol=1e-9, atol=1e-12)
+
+
+def test_a_segment_leaves_out_what_the_loss_does_not_depend_on() -> None:
+    own = load("transformer")  # softmax over keys does not see what all keys have in common
+    curvature = SegmentCurvature(own.ekfac())
+    gradient = curvature.gradient_of(own.objective)
+
+    hessian = torch.func.jacrev(lambda t: gradient(t, own.buffers, own.batch)[0])(own.theta)
+
+    bias = own.layout.unflatten(hessian)["encoder.self_attn.in_proj_bias"]  # [P, 3 E]
+    unmasked = own.layout.unflatten(own.ekfac().product(torch.eye(own.layout.size, dtype=F64)))
+    assert bool((bias[:, 8:16] == 0).all())
+    assert bool((bias[:, 16:] != 0).any())
+    assert bool((unmasked["encoder.self_attn.in_proj_bias"][:, 8:16].abs() > 1e-6).any())
 
 
 SITES = {
