@@ -98,26 +98,57 @@ def run_audit(
     results: dict[ActionKey, Digest] = {}
     while True:
         planned = plan_round(request, log, results)
-        known = {key_of(spec): spec for spec in planned.actions}
-        for key in known:
-            stored = index.get(key)
-            if stored is not None and blobs.has(stored):
-                results[key] = stored
-        waiting = {key: spec for key, spec in known.items() if key not in results}
-        if not waiting:
+        if all(key_of(spec) in results for spec in planned.actions):
             return Report.model_validate_json(bytes(blobs.read(results[planned.report])))
-        while waiting:
-            group = _next_group(waiting.values(), results, max_lanes=max_lanes)
-            on_block = _reporter(
-                on_progress, kind=group[0].kind, done=len(known) - len(waiting), total=len(known)
-            )
-            on_block(0, 1)
-            finished = worker.execute(group, results=results, on_block=on_block)
-            for spec, result in zip(group, finished, strict=True):
-                key = key_of(spec)
-                results[key] = result.digest
-                index.put(key, result.digest)
-                del waiting[key]
+        results |= execute_actions(
+            planned.actions,
+            worker=worker,
+            blobs=blobs,
+            index=index,
+            max_lanes=max_lanes,
+            on_progress=on_progress,
+        )
+
+
+def execute_actions(
+    actions: Iterable[ActionSpec],
+    *,
+    worker: Worker,
+    blobs: BlobStore,
+    index: ResultIndex,
+    max_lanes: int,
+    on_progress: Callable[[LocalProgress], None],
+) -> dict[ActionKey, Digest]:
+    """Execute actions that are not finished yet and return the results of all.
+
+    Args:
+        actions: Closed under their dependencies.
+        worker: Executes groups of them.
+        blobs: Where results are.
+        index: Finished actions; receives those that are executed.
+        max_lanes: How many actions run as one batch at most.
+        on_progress: Called at block boundaries; raising stops the execution.
+
+    Raises:
+        AuditorError: If an action fails.
+    """
+    known = {key_of(spec): spec for spec in actions}
+    stored = {key: index.get(key) for key in known}
+    results = {key: own for key, own in stored.items() if own is not None and blobs.has(own)}
+    waiting = {key: spec for key, spec in known.items() if key not in results}
+    while waiting:
+        group = _next_group(waiting.values(), results, max_lanes=max_lanes)
+        on_block = _reporter(
+            on_progress, kind=group[0].kind, done=len(known) - len(waiting), total=len(known)
+        )
+        on_block(0, 1)
+        finished = worker.execute(group, results=results, on_block=on_block)
+        for spec, result in zip(group, finished, strict=True):
+            key = key_of(spec)
+            results[key] = result.digest
+            index.put(key, result.digest)
+            del waiting[key]
+    return results
 
 
 def _reporter(

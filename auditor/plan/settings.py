@@ -21,6 +21,8 @@ FADE_LEVELS = (0.8, 0.6, 0.4, 0.2, 0.0)
 """Levels that a search for the gentlest sufficient fade begins with."""
 FADE_RESOLUTION = 0.02
 """Width of an interval of levels below which that search does not look closer."""
+BISECT_SHARE = 0.5  # of the gap between two releases that the change named as its cause explains
+BISECT_DRAWS = 8  # of a stage's batches, for how much they move a query by themselves
 
 
 class RetrainSettings(Record):
