@@ -1,6 +1,7 @@
 """``drop``: a stage's examples without the selected ones."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,8 +31,7 @@ def dropped_examples(
         key: What names the stage's draws.
 
     Raises:
-        InputError: If none or all of the stage's examples are selected, or none is left to fill
-            the batches.
+        InputError: If none or all of the stage's examples are selected.
     """
     if intervention.where is None:
         raise InputError(
@@ -45,29 +45,37 @@ def dropped_examples(
     for number, mask in enumerate(chosen):
         own = recorded.table == number
         hit[own] = mask[recorded.index[own]]
-    if not hit.any() or hit.all():
-        raise InputError(
-            "intervention.where",
-            expected=f"some but not all of the examples that stage {stage.name!r} used",
-            found="none" if not hit.any() else "all",
-            remedy="Correct the values, or use skip to leave the stage out.",
-        )
+    _require_some_left(hit, stage, where=intervention.where)
     first, end = (recorded.offsets[step] for step in steps)
     inside = np.zeros_like(hit)
     inside[first:end] = True
     hit &= inside
-    index, weights = recorded.index, recorded.weights
     if intervention.divisor == "kept":
-        weights = np.where(hit, 0.0, 1.0 if weights is None else weights)
-    else:
-        index = _resampled(recorded, hit=hit, chosen=chosen, first_step=stage.first_step, key=key)
-    return StageExamples(
-        tables=recorded.tables,
-        table=recorded.table,
-        index=index,
-        weights=weights,
-        offsets=recorded.offsets,
+        weights = np.where(hit, 0.0, 1.0 if recorded.weights is None else recorded.weights)
+        return replace(recorded, weights=weights)
+    table, index = _resampled(
+        recorded, hit=hit, chosen=chosen, first_step=stage.first_step, key=key
     )
+    return replace(recorded, table=table, index=index)
+
+
+def _require_some_left(hit: np.ndarray, stage: Stage, *, where: Selection) -> None:
+    selected = " and ".join(where.parts)
+    if hit.all():
+        raise InputError(
+            "intervention.where",
+            expected=f"a selection that leaves stage {stage.name!r} some of its examples",
+            found=f"{selected}, which all {len(hit)} of them have",
+            remedy="Ask what the stage did with `skip`, or what other data would have done with "
+            "`replace`: nothing is left to fill its batches.",
+        )
+    if not hit.any():
+        raise InputError(
+            "intervention.where",
+            expected=f"a selection that stage {stage.name!r} used",
+            found=f"{selected}, which none of its {len(hit)} examples has",
+            remedy="Correct the values, or leave the stage out of the request.",
+        )
 
 
 def _selected(recorded: StageExamples, where: Selection) -> list[np.ndarray]:
@@ -99,38 +107,25 @@ def _resampled(
     chosen: Sequence[np.ndarray],
     first_step: int,
     key: Sequence[int | str],
-) -> np.ndarray:
-    """Return indices with dropped examples replaced by kept ones that the stage used.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return tables and indices with dropped examples replaced by kept ones that the stage used.
 
-    From the same dataset, and drawn for the step, not for the replica.
+    From the same dataset, or from all of the stage's where that one keeps none; drawn for the
+    step, not for the replica.
     """
-    index = recorded.index.copy()
-    pools = []
+    table, index = recorded.table.copy(), recorded.index.copy()
+    pools = []  # (table, index) of what each dataset keeps, [n, 2]
     for number, mask in enumerate(chosen):
         used = np.unique(recorded.index[recorded.table == number])
-        pools.append(used[~mask[used]])
-        if hit[recorded.table == number].any():
-            require_some(
-                pools[-1],
-                where=f"intervention.where in {recorded.tables[number].name}",
-                what="an example that is kept, to fill the batches",
-            )
+        kept = used[~mask[used]]
+        pools.append(np.stack([np.full(len(kept), number), kept], axis=1))
+    everything = np.concatenate(pools)
     for step in np.unique(np.searchsorted(recorded.offsets, np.flatnonzero(hit), side="right") - 1):
         begin, end = recorded.offsets[step], recorded.offsets[step + 1]
         uniform = generator_for("resample", *key, first_step + int(step)).random(end - begin)
         for position in np.flatnonzero(hit[begin:end]):
-            pool = pools[recorded.table[begin + position]]
-            index[begin + position] = pool[int(uniform[position] * len(pool))]
-    return index
-
-
-def require_some(rows: np.ndarray, *, where: str, what: str) -> None:
-    """Refuse a selection that leaves nothing.
-
-    Raises:
-        InputError: If there are no rows.
-    """
-    if len(rows) == 0:
-        raise InputError(
-            where, expected=what, found="none", remedy="Correct the values, or keep the divisor."
-        )
+            own = pools[recorded.table[begin + position]]
+            pool = own if len(own) else everything
+            drawn = pool[int(uniform[position] * len(pool))]
+            table[begin + position], index[begin + position] = drawn
+    return table, index

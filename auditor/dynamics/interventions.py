@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from auditor.dynamics.draws import generator_for
-from auditor.dynamics.dropped import dropped_examples, require_some
+from auditor.dynamics.dropped import dropped_examples
 from auditor.dynamics.orders import ordered_examples
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import StageExamples, bound_columns
@@ -118,7 +118,10 @@ def _replaced(
     rows = np.arange(table.dataset.examples)
     if reference.where is not None:
         rows = rows[selected_rows(table, reference.where.columns)]
-        require_some(rows, where="intervention.reference.where", what="an example to use")
+        if len(rows) == 0:
+            raise _missing(
+                "reference.where", "a selection of some examples to use", "Correct the values."
+            )
 
     first, end = (recorded.offsets[step] for step in window(stage, intervention))
     index, of_table = recorded.index.copy(), recorded.table.copy()

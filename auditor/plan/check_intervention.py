@@ -10,8 +10,8 @@ from auditor.plan.check_data import (
     require_examples,
     set_named,
 )
-from auditor.plan.request import Change, Intervention, Reference
-from auditor.stagelog.dataset import EvaluationSet
+from auditor.plan.request import Change, Intervention, Reference, Selection
+from auditor.stagelog.dataset import Dataset, EvaluationSet
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.optimizer_columns import BELOW_ONE, COLUMNS_OF
 
@@ -67,12 +67,34 @@ def check_intervention(
                 raise _missing(f"{where}.where", "which examples to drop, as column: values")
             used = {name: log.datasets[name] for name in stage.datasets}
             check_selection(intervention.where, used, where=f"{where}.where")
+            _require_some_left(intervention.where, used, stage, where=f"{where}.where")
         case "change":
             if not intervention.hyperparameters:
                 raise _missing(f"{where}.hyperparameters", "which ones, such as {lr: {scale: 0.5}}")
             _check_changes(intervention.hyperparameters, stage, where=f"{where}.hyperparameters")
         case _:
             assert_never(intervention.kind)
+
+
+def _require_some_left(
+    selection: Selection, used: Mapping[str, Dataset], stage: Stage, *, where: str
+) -> None:
+    """Refuse a drop that the texts of the columns already show to take all of a stage's examples.
+
+    Of columns without texts this is seen when the data is read.
+    """
+    for dataset in used.values():
+        for name, values in selection.columns.items():
+            column = dataset.columns.get(name)
+            if column is None or column.categories is None or set(column.categories) - set(values):
+                return
+    raise InputError(
+        where,
+        expected=f"a selection that leaves stage {stage.name!r} some of its examples",
+        found=f"{' and '.join(selection.parts)}, which all of them have",
+        remedy="Ask what the stage did with `skip`, or what other data would have done with "
+        "`replace`: nothing is left to fill its batches.",
+    )
 
 
 def _check_changes(changes: Mapping[str, Change], stage: Stage, *, where: str) -> None:
