@@ -6,6 +6,7 @@ from auditor.plan.actions import (
     ActionSpec,
     Advance,
     CheckSegment,
+    CoarseAdvance,
     Embedding,
     FlowStage,
     JumpStage,
@@ -39,6 +40,11 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
         case Advance() if not is_whole_skip(spec.intervention):
             stage = log.stages[spec.stage]
             return stage.steps * max(1, round(spec.fraction * _batch(stage)))
+        case CoarseAdvance():
+            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
+            sampled = spec.curvature if isinstance(spec.curvature, SampledCurvature) else None
+            ekfac = EKFAC_GRADIENTS * min(sampled.examples, recorded) if sampled else 0
+            return max(1, round(spec.fraction * recorded)) + ekfac
         case SettleStage():
             stage = log.stages[spec.stage]
             steps = max(1, round(spec.tail * stage.steps))

@@ -38,6 +38,7 @@ from auditor.plan.actions import (
     Advance,
     BindModel,
     CheckSegment,
+    CoarseAdvance,
     Computed,
     Displace,
     Embedding,
@@ -142,7 +143,7 @@ class Worker:
         match first:
             case Advance():
                 return self._advance([_as(Advance, spec) for spec in specs], results, on_block)
-            case SettleStage() | JumpStage() | FlowStage():
+            case CoarseAdvance() | SettleStage() | JumpStage() | FlowStage():
                 carries = [spec for spec in specs if isinstance(spec, CARRIES)]
                 return self._carry(carries, results, on_block)
             case Evaluate():
@@ -193,7 +194,14 @@ class Worker:
                 return write_tensors(final_tensors(run, state))
             case WriteReport():
                 return self._report(spec, results)
-            case Advance() | SettleStage() | JumpStage() | FlowStage() | Evaluate():
+            case (
+                Advance()
+                | CoarseAdvance()
+                | SettleStage()
+                | JumpStage()
+                | FlowStage()
+                | Evaluate()
+            ):
                 raise InternalError(
                     "group", expected="a grouped action", found=spec.kind, remedy="Report this."
                 )

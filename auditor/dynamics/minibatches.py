@@ -66,6 +66,24 @@ class BlockExamples:
 
 
 @final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pooled:
+    """Examples of several steps together, m for each lane.
+
+    Attributes:
+        inputs: Graph inputs, each [L, m, *shape].
+        target: [L, m, ...].
+        weights: [L, m].
+        step_examples: B, how many examples one of the steps has.
+    """
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+    weights: Tensor
+    step_examples: int
+
+
+@final
 class StageBatches:
     """The minibatches of one stage for lanes that use the same fraction.
 
@@ -125,6 +143,33 @@ class StageBatches:
             target=self._pool.gather(self._stage.bindings.target, index),
             weights=factor,
             denominator=denominator,
+        )
+
+    def pooled(
+        self, first: int, end: int, *, lanes: Sequence[int], drawn: Sequence[Lane]
+    ) -> Pooled:
+        """Return some examples of steps [first, end) together, as if they were one step's.
+
+        Args:
+            first: First step.
+            end: One past the last step; all have the same size.
+            lanes: Positions of the lanes wanted, which use all of their steps' examples.
+            drawn: For each, which part of the examples is drawn, for which seed and replica.
+        """
+        step = self._stage.first_step + first
+        rows, weights = [], []
+        for lane, own in zip(lanes, drawn, strict=True):
+            of_lane, factor = self._rows(lane, first, end)
+            key = (own.seed, self._run.log_digest, step, own.replica)
+            kept = subsample(of_lane.size, fraction=own.fraction, key=key)
+            rows.append(of_lane.reshape(-1)[kept])
+            weights.append(None if factor is None else factor.reshape(1, -1)[:, kept])
+        index = torch.from_numpy(np.stack(rows)).to(self._like.device)  # [L, m]
+        return Pooled(
+            inputs=tuple(self._pool.gather(name, index) for name in self._pool.inputs),
+            target=self._pool.gather(self._stage.bindings.target, index),
+            weights=self._weights(index[None], weights)[0],
+            step_examples=int(self.sizes[first]),
         )
 
     def block_steps(self, step: int, *, lanes: int) -> int:

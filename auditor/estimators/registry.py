@@ -8,6 +8,7 @@ from auditor.estimators.aa_tangent import AaTangent
 from auditor.estimators.base import Estimator
 from auditor.estimators.checkpoint_delta import CheckpointDelta
 from auditor.estimators.checkpoint_jump import CheckpointJump
+from auditor.estimators.coarse_replay import CoarseReplay
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.settle import Settle
 from auditor.estimators.subsampled_replay import SubsampledReplay
@@ -16,6 +17,7 @@ from auditor.plan.settings import (
     AaScoreSettings,
     CheckpointDeltaSettings,
     CheckpointJumpSettings,
+    CoarseReplaySettings,
     DefaultSettings,
     EstimatorSettings,
     RetrainSettings,
@@ -55,6 +57,14 @@ def estimator_for(settings: EstimatorSettings) -> Estimator:
         ):
             return CheckpointJump(
                 curvature=curvature, curvature_examples=examples, fraction=fraction
+            )
+        case CoarseReplaySettings():
+            return CoarseReplay(
+                block_steps=settings.block_steps,
+                fraction=settings.fraction,
+                curvature=settings.curvature,
+                curvature_examples=settings.curvature_examples,
+                replicas=settings.replicas,
             )
         case SettleSettings(tail=tail, fraction=fraction, replicas=replicas):
             return Settle(tail=tail, fraction=fraction, replicas=replicas)

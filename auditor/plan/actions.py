@@ -81,6 +81,26 @@ class Advance(Record):
     order: Annotated[int, Field(ge=0)] = 0
 
 
+class CoarseAdvance(Record):
+    """As :class:`Advance`, with one gradient for every ``block_steps`` steps.
+
+    It is taken on ``fraction`` of the block's examples; ``curvature`` is that of the local model in
+    between. Result: a state.
+    """
+
+    kind: Literal["coarse_advance"] = "coarse_advance"
+    code: Literal[1] = 1
+    log: DigestField
+    stage: int
+    start: StateRef
+    intervention: Intervention | None
+    block_steps: int
+    fraction: float
+    curvature: Literal["none"] | SampledCurvature
+    replica: int
+    seed: int
+
+
 class SettleStage(Record):
     """Carry a displacement through a stage by running the last ``tail`` of its steps.
 
@@ -214,6 +234,7 @@ ActionSpec = Annotated[
     CheckSegment
     | BindModel
     | Advance
+    | CoarseAdvance
     | SettleStage
     | JumpStage
     | FlowStage
@@ -236,7 +257,9 @@ def key_of(spec: ActionSpec) -> ActionKey:
 def dependencies(spec: ActionSpec) -> tuple[ActionKey, ...]:
     """Return the keys of the actions whose results this one reads."""
     match spec:
-        case Advance(start=Computed(key=key)) | Evaluate(state=Computed(key=key)):
+        case Advance(start=Computed(key=key)) | CoarseAdvance(start=Computed(key=key)):
+            return (ActionKey(key),)
+        case Evaluate(state=Computed(key=key)):
             return (ActionKey(key),)
         case ExportState(state=Computed(key=key)):
             return (ActionKey(key),)

@@ -21,6 +21,7 @@ REQUIRED_LEVEL = {
     "task_vector": 0,
     "subsampled_replay": 2,
     "settle": 2,
+    "coarse_replay": 2,
     "checkpoint_jump": 2,
     "retrain": 2,
     "aa_score": 2,

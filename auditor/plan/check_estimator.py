@@ -6,6 +6,7 @@ from auditor.errors import UnsupportedError
 from auditor.plan.request import Intervention, Joint
 from auditor.plan.settings import (
     CheckpointJumpSettings,
+    CoarseReplaySettings,
     EstimatorSettings,
     SettleSettings,
 )
@@ -29,6 +30,8 @@ def check_estimator(
         _refuse_joint(settings.id, interventions)
     if isinstance(settings, CheckpointJumpSettings) and settings.curvature == "source":
         _require_sgd(log)
+    if isinstance(settings, CoarseReplaySettings) and settings.block_steps > 1:
+        _refuse_batch_statistics(log)
 
 
 def _refuse_joint(identifier: str, interventions: Sequence[Intervention | Joint]) -> None:
@@ -52,4 +55,16 @@ def _require_sgd(log: StageLog) -> None:
                 "gradient flow",
                 found=stage.optimizer.kind,
                 remedy="Use curvature exact, ggn or ekfac.",
+            )
+
+
+def _refuse_batch_statistics(log: StageLog) -> None:
+    for index, stage in enumerate(log.stages):
+        if log.graphs[stage.graph].batch_norm == "batch":
+            raise UnsupportedError(
+                f"stages[{index}].graph",
+                expected="no batch normalisation by batch statistics, whose running means would "
+                "move once a block instead of every step",
+                found=stage.graph,
+                remedy="Use subsampled_replay, or coarse_replay with block_steps 1.",
             )

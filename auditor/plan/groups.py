@@ -3,6 +3,7 @@
 from auditor.plan.actions import (
     ActionSpec,
     Advance,
+    CoarseAdvance,
     Evaluate,
     FlowStage,
     JumpStage,
@@ -31,8 +32,8 @@ def group_key(spec: ActionSpec) -> Digest:
                 "fraction": spec.fraction,
                 "executes_steps": not is_whole_skip(spec.intervention),
             })
-        case SettleStage() | JumpStage() | FlowStage():
-            lanes = {"start", "origin", "replica", "seed"}
+        case CoarseAdvance() | SettleStage() | JumpStage() | FlowStage():
+            lanes = {"start", "origin", "intervention", "replica", "seed"}
             return digest_of(spec.model_dump(mode="json", by_alias=True, exclude=lanes))
         case Evaluate():
             return digest_of({

@@ -11,6 +11,10 @@ DEFAULT_REPLICAS = 8
 DEFAULT_FRACTION = 0.5
 DEFAULT_CONFIDENCE = 0.9
 DEFAULT_CURVATURE_EXAMPLES = 512
+DEFAULT_BINS = 15
+"""Bins of an expected calibration error (Guo et al. 2017)."""
+DEFAULT_MEASURE: Literal["accuracy", "loss"] = "accuracy"
+"""What the worst group is the worst in."""
 DEFAULT_EXTREMES = 10
 """Examples raised and lowered most that a report names where per-example values are asked for."""
 BASELINES = ("checkpoint_delta", "task_vector")
@@ -81,6 +85,22 @@ class CheckpointJumpSettings(Record):
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class CoarseReplaySettings(Record):
+    """Replay every later step, with one gradient for each block of them, K times.
+
+    ``fraction`` is m / (c B), the part of a block's examples on which its gradient is taken.
+    ``curvature`` is that of the local model within a block; ``curvature_examples`` is how many
+    examples of each stage ``ekfac`` is computed from.
+    """
+
+    id: Literal["coarse_replay"] = "coarse_replay"
+    block_steps: Annotated[int, Field(ge=1, le=1024)] = 5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    curvature: Literal["none", "ekfac"] = "ekfac"
+    curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
+    replicas: Annotated[int, Field(ge=1, le=64)] = 4
+
+
 class SettleSettings(Record):
     """Run the last part of each later stage from its recorded end plus the displacement, K times.
 
@@ -106,6 +126,7 @@ EstimatorSettings = Annotated[
     | AaScoreSettings
     | SubsampledReplaySettings
     | CheckpointJumpSettings
+    | CoarseReplaySettings
     | SettleSettings
     | DefaultSettings,
     Field(discriminator="id"),

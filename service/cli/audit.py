@@ -30,6 +30,7 @@ class EstimatorId(StrEnum):
     CHECKPOINT_DELTA = "checkpoint_delta"
     TASK_VECTOR = "task_vector"
     SETTLE = "settle"
+    COARSE_REPLAY = "coarse_replay"
     CHECKPOINT_JUMP = "checkpoint_jump"
 
 

@@ -80,6 +80,15 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
         status="experimental",
     ),
     EstimatorRow(
+        id="coarse_replay",
+        answers="the counterfactual run with one gradient for each block of c steps, K times",
+        level=2,
+        cost="K m/(cB) × retraining's examples and 1/c of its sequential gradients, twice",
+        interventions="skip, fade, replace, drop, change",
+        interval="yes",
+        status="experimental",
+    ),
+    EstimatorRow(
         id="settle",
         answers="the last part of each later stage, run again from its end plus the displacement",
         level=2,
