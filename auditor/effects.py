@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from auditor.errors import NumericalError
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 
@@ -94,12 +95,6 @@ NEEDS_CLASS = frozenset({
 })  # fmt: skip
 """Kinds that must be: but a model of two classes means class 1, and a score its only column."""
 
-_SETTINGS: dict[object, dict[str, object]] = {
-    QueryKind.ECE: {"bins": 15},  # Guo et al. (2017)
-    QueryKind.WORST_GROUP: {"measure": "accuracy"},
-}
-"""What a query of these kinds is asked with unless it says otherwise."""
-
 
 class Where(Record):
     """Rows of a dataset whose column equals a value (text for a column with categories)."""
@@ -157,15 +152,6 @@ class Query(Record):
     metric: DigestField | None = None  # of an ONNX graph (output, target) -> values
     tool: Tool | None = None
     unit_: Annotated[Name | None, Field(alias="unit")] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_settings(cls, plain: object) -> object:
-        """Write out settings that were left to this version, so that requests hold them."""
-        if not isinstance(plain, dict) or not isinstance(plain.get("kind"), str):
-            return plain
-        settings = _SETTINGS.get(plain["kind"], {})
-        return {**settings, **{k: v for k, v in plain.items() if v is not None}}
 
     @model_validator(mode="after")
     def _has_data(self) -> "Query":
@@ -239,7 +225,9 @@ class Effect(Record):
     """The effect of one intervention on one query: gamma(factual) - gamma(counterfactual).
 
     Positive means that the stage, or what was intervened on, *raised* the query. Figures that were
-    not computed are None and absent in JSON, never zero.
+    not computed are None and absent in JSON, never zero; a value that is absent has a diagnosis.
+    ``low`` and ``high`` are about these examples, ``population_low`` and ``population_high`` about
+    what they were drawn from, with their ``sampling_error``.
     """
 
     query: Name
@@ -250,11 +238,16 @@ class Effect(Record):
     stage: Name | None = None  # absent for a joint intervention, which has
     stages: tuple[Name, ...] = ()
     estimand: Annotated[Estimand, Field(strict=False)] = Estimand.E1
-    value: Figure
+    value: Figure | None = None
     low: Figure | None = None
     high: Figure | None = None
     confidence: float | None = None
     spread: Figure | None = None
+    resolution: Figure | None = None  # by how much half the examples a step move the value
+    sampling_error: Figure | None = None
+    population_low: Figure | None = None
+    population_high: Figure | None = None
+    p_value: Figure | None = None
     sd_order: Figure | None = None
     sd_rerun: Figure | None = None
     self_check: SelfCheck | None = None
@@ -264,3 +257,19 @@ class Effect(Record):
     exact_by_construction: bool = False
     statement: str
     action_keys: tuple[DigestField, ...]
+
+    @property
+    def known_value(self) -> float:
+        """The value, for those who cannot go on without one.
+
+        Raises:
+            NumericalError: If it was not computed.
+        """
+        if self.value is None:
+            raise NumericalError(
+                f"effects[{self.intervention} on {self.query}].value",
+                expected="a figure",
+                found="none: its computation diverges",
+                remedy="See the report's diagnoses.",
+            )
+        return self.value

@@ -82,7 +82,7 @@ def measure(root: Path, *, seed: int) -> dict[str, Any]:
                 round(float(np.corrcoef(row, truth)[0, 1]), 3)
                 for row, truth in zip(rows, exact, strict=True)
             ],
-            "mean_effect": [round(effect.value, 4) for effect in report.effects],
+            "mean_effect": [round(effect.known_value, 4) for effect in report.effects],
             "cost_examples": report.cost.examples_relative,
         }
     return results

@@ -51,7 +51,7 @@ def main(log_folder: Path, data_folder: Path) -> None:
     """Print every effect as a sentence, and what the figures do not say."""
     report = audit(log_folder, data_folder)
     for effect in report.effects:
-        print(f"{effect.intervention}: {effect.value:+.4f} {effect.unit} ({effect.verdict})")
+        print(f"{effect.intervention}: {effect.known_value:+.4f} {effect.unit} ({effect.verdict})")
         print(f"  {effect.statement}")
     for limitation in report.limitations:
         print(f"note: {limitation.text}")

@@ -32,7 +32,8 @@ def main(bundle: Path, public_key: Path, *files: Path) -> None:
         print(f"  {subject.name}: {subject.outcome}")
     for effect in verification.report.effects:
         interval = "" if effect.low is None else f" ({effect.low:+.3f} to {effect.high:+.3f})"
-        print(f"{effect.intervention}: {effect.query} {effect.value:+.3f}{interval} {effect.unit}")
+        value = "not computed" if effect.value is None else f"{effect.value:+.3f}"
+        print(f"{effect.intervention}: {effect.query} {value}{interval} {effect.unit}")
     for limitation in verification.report.limitations:
         print(f"note: {limitation.text}")
 

@@ -47,7 +47,7 @@ class Candidate:
 def candidate_of(report: Report, alpha: float, *, label: str) -> Candidate:
     """Return the level whose intervention has this label in a report."""
     before = {row.query: row.value for row in report.queries}
-    effects = {row.query: row.value for row in report.effects if row.intervention == label}
+    effects = {row.query: row.known_value for row in report.effects if row.intervention == label}
     return Candidate(
         alpha=alpha,
         before=before,

@@ -16,6 +16,7 @@ def limitations_of(
     *,
     findings: tuple[SegmentFinding, ...],
     effects: tuple[Effect, ...],
+    many: bool = False,
 ) -> tuple[Limitation, ...]:
     """Return what the figures must be read with, the most serious first."""
     kinds = {part.kind for one in interventions_of(request, log) for part in parts_of(one)}
@@ -27,12 +28,16 @@ def limitations_of(
         "LOG_INCONSISTENT": any(finding.verdict == "inconsistent" for finding in findings),
         "LOG_NOT_CHECKED": not findings,
         "MODEL_NOT_BOUND": request.model is None,
-        "THIS_RUN_ONLY": True,
+        "THIS_RUN_ONLY": not request.noise,
+        "RERUNS_NOT_MEASURED": set(request.noise) == {"order"},
+        "RERUNS_FROM_RECORDED_START": "rerun" in request.noise,
+        "MANY_EFFECTS": many,
         "NO_INTERVAL": any(effect.low is None for effect in effects),
         "INTERVAL_NOT_VALIDATED": any(
             effect.low is not None and not effect.exact_by_construction for effect in effects
         ),
         "DERIVATIVE": request.estimator.id == "aa_score",
+        "LINEAR_IN_BETWEEN": request.estimator.id == "checkpoint_jump",
         "SKIP_MIXES_DATA_AND_TRAINING": "skip" in kinds,
         "REFERENCE_DECLARED": "replace" in kinds,
         "PROBE_LOCALISES": any(isinstance(query, Probe) for query in request.queries),

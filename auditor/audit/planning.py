@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from auditor.audit.questions import questions_of
 from auditor.audit.repair import repair_actions
+from auditor.estimators.noise import noise_for
 from auditor.estimators.registry import BASELINES, estimator_for
 from auditor.plan.actions import (
     ActionKey,
@@ -62,11 +63,14 @@ def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
         for stage in range(len(log.stages)):
             yield CheckSegment(log=request.log, stage=stage)
     estimator = estimator_for(resolve(request.estimator))
+    noise = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]
     for row in questions_of(request, log):
         for question in row.questions:
             yield question.factual
             yield from estimator.actions(question)
+            for replays in noise:
+                yield from replays.actions(question)
             if row.has_baselines:
                 for baseline in baselines:
                     yield from baseline.actions(question)

@@ -1,6 +1,6 @@
 """From the results of an audit's actions to its report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -8,28 +8,31 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save as save_arrays
 
 from auditor.audit.cost import gradient_examples
+from auditor.audit.diagnoses import request_diagnoses
+from auditor.audit.effect_rows import EffectRows
 from auditor.audit.extremes import ExampleEffects
 from auditor.audit.limitations import limitations_of
 from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import plan_round
-from auditor.audit.questions import Row, questions_of
+from auditor.audit.questions import questions_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
-from auditor.effects import Effect, SelfCheck
-from auditor.estimators.base import Estimator, Sample
-from auditor.estimators.interval import Summary, summarise
+from auditor.effects import Effect
+from auditor.estimators.base import Estimator, Question
+from auditor.estimators.noise import noise_for
 from auditor.estimators.registry import BASELINES, estimator_for
 from auditor.estimators.retrain import Retrain
 from auditor.plan.actions import (
     ActionKey,
+    ActionSpec,
     BindingFinding,
     BindModel,
     CheckSegment,
     SegmentFinding,
     key_of,
 )
-from auditor.plan.request import AuditRequest, Joint
+from auditor.plan.request import AuditRequest
 from auditor.plan.settings import AaScoreSettings, CheckpointJumpSettings, resolve
 from auditor.report.schema import (
     Cost,
@@ -44,7 +47,7 @@ from auditor.report.schema import (
     Report,
     Software,
 )
-from auditor.report.wording import consistency_statement, disagreement_text, effect_statement
+from auditor.report.wording import consistency_statement, disagreement_text
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest, digest_of
@@ -79,23 +82,29 @@ def write_report(
     values = BlobValues(blobs, results)
     settings = resolve(request.estimator)
     estimator = estimator_for(settings)
-    effects: list[Effect] = []
+    rows = EffectRows(request, values, estimator=estimator)
     single = ExampleEffects(request, values, evaluation_sets=evaluation_sets)
     absent: dict[str, NotComputed] = {}
     for row in questions_of(request, log):
         require_pairs(row, values)
-        require_same_examples(row, estimator, values)
-        sample = _sample(row, estimator, values)
-        single.add(row, sample)
-        effects.append(_effect(row, sample, request=request, estimator=estimator, values=values))
+        sample = rows.add(row)
+        if sample is not None:
+            require_same_examples(row, estimator, values)
+            single.add(row, sample)
+    effects = rows.effects
     if isinstance(settings, AaScoreSettings | CheckpointJumpSettings) or settings.id in BASELINES:
         absent["interval"] = NotComputed(
             what="low, high, spread, self_check",
             why=f"{settings.id} has no replicas; its error on this log was not measured",
         )
-    absent["order"] = NotComputed(
-        what="sd_order, sd_rerun", why="not requested: no batch orders or reruns were replayed"
-    )
+    unmeasured = [kind for kind in ("order", "rerun") if kind not in request.noise]
+    if unmeasured:
+        absent["noise"] = NotComputed(
+            what=", ".join(f"sd_{kind}" for kind in unmeasured),
+            why="not requested: no batch orders or reruns were replayed"
+            if len(unmeasured) == 2
+            else f"not requested: noise names {', '.join(request.noise)} only",
+        )
     findings = _findings(request, log, values)
     if not findings:
         absent["consistency"] = NotComputed(
@@ -124,7 +133,7 @@ def write_report(
             for digest, found in sorted(evaluation_sets.items())
         ),
         queries=_query_values(request, log, values),
-        effects=tuple(effects),
+        effects=effects,
         disagreements=_disagreements(effects),
         examples=Examples(digest=blobs.write(save_arrays(single.vectors)))
         if single.vectors
@@ -134,78 +143,23 @@ def write_report(
         cost=Cost(
             gradient_examples=str(gradient_examples(actions, log)),
             examples_relative=_relative_cost(request, log, estimator),
+            noise_relative=_noise_cost(request, log, estimator),
         ),
         software=software,
         not_computed=(*absent.values(), *single.absent),
-        limitations=limitations_of(request, log, findings=findings, effects=tuple(effects)),
+        limitations=limitations_of(
+            request,
+            log,
+            findings=findings,
+            effects=effects,
+            many=rows.multiplicity is not None,
+        ),
+        diagnoses=(*rows.diagnoses, *request_diagnoses(request, log, evaluation_sets)),
+        multiplicity=rows.multiplicity,
         repair=repair_of(request, log, values),
         purpose=request.purpose,
         policy_digest=request.policy_digest,
     )
-
-
-def _sample(row: Row, estimator: Estimator, values: BlobValues) -> Sample:
-    samples = [estimator.sample(question, values) for question in row.questions]
-    return samples[0] if len(samples) == 1 else samples[0].minus(samples[1])
-
-
-def _effect(
-    row: Row,
-    sample: Sample,
-    *,
-    request: AuditRequest,
-    estimator: Estimator,
-    values: BlobValues,
-) -> Effect:
-    summary = summarise(sample, confidence=request.confidence)
-    baselines: dict[str, float] = (
-        {
-            name: float(_sample(row, BASELINES[name], values).effects.mean())
-            for name in request.baselines
-        }
-        if row.has_baselines
-        else {}
-    )
-    interval = _interval(summary)
-    keys = sorted({key_of(spec) for q in row.questions for spec in estimator.actions(q)})
-    return Effect(
-        query=row.query.name,
-        unit=row.query.unit,
-        better=row.query.better,
-        intervention=row.intervention.label,
-        kind=row.intervention.kind,
-        stage=None if isinstance(row.intervention, Joint) else row.intervention.stage,
-        stages=tuple(part.stage for part in row.intervention.parts)
-        if isinstance(row.intervention, Joint)
-        else (),
-        value=summary.value,
-        low=summary.low,
-        high=summary.high,
-        confidence=request.confidence if interval else None,
-        spread=summary.spread,
-        self_check=None
-        if summary.deviation is None
-        else SelfCheck(kind="factual_replay", deviation=summary.deviation),
-        verdict=summary.verdict,
-        baselines=baselines,
-        n=len(values.per_example(row.questions[0].factual)),
-        exact_by_construction=sample.exact,
-        statement=effect_statement(
-            row.intervention,
-            query=row.query.name,
-            unit=row.query.unit,
-            value=summary.value,
-            interval=interval,
-            confidence=request.confidence,
-        ),
-        action_keys=tuple(keys),
-    )
-
-
-def _interval(summary: Summary) -> tuple[float, float] | None:
-    if summary.low is None or summary.high is None:
-        return None
-    return summary.low, summary.high
 
 
 def _findings(
@@ -248,12 +202,14 @@ def _query_values(
     return tuple(found.values())
 
 
-def _disagreements(effects: list[Effect]) -> tuple[Disagreement, ...]:
+def _disagreements(effects: Sequence[Effect]) -> tuple[Disagreement, ...]:
     """Pair rows on one stage and query that differ in sign or in whether there is an effect."""
     found = []
     for one, other in combinations(effects, 2):
         same = one.query == other.query and one.stage == other.stage
         if not same or one.stage is None or one.kind == other.kind:
+            continue
+        if one.value is None or other.value is None:
             continue
         if one.value * other.value < 0 or one.verdict != other.verdict:
             found.append(
@@ -265,9 +221,24 @@ def _disagreements(effects: list[Effect]) -> tuple[Disagreement, ...]:
 def _relative_cost(request: AuditRequest, log: StageLog, estimator: Estimator) -> float | None:
     """Return the estimator's gradient-examples over those of retraining the same questions."""
     questions = [question for row in questions_of(request, log) for question in row.questions]
-    own = {key_of(spec): spec for q in questions for spec in estimator.actions(q)}
+    return _over_retraining([s for q in questions for s in estimator.actions(q)], questions, log)
+
+
+def _noise_cost(request: AuditRequest, log: StageLog, estimator: Estimator) -> float | None:
+    """Return the same for what noise takes beside the estimator; None if none was asked for."""
+    if not request.noise:
+        return None
+    questions = [question for row in questions_of(request, log) for question in row.questions]
+    shared = {key_of(spec) for q in questions for spec in estimator.actions(q)}
+    replays = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
+    own = [spec for of in replays for q in questions for spec in of.actions(q)]
+    return _over_retraining([spec for spec in own if key_of(spec) not in shared], questions, log)
+
+
+def _over_retraining(
+    specs: Iterable[ActionSpec], questions: Sequence[Question], log: StageLog
+) -> float | None:
+    own = {key_of(spec): spec for spec in specs}
     exact = {key_of(spec): spec for q in questions for spec in Retrain().actions(q)}
     retraining = gradient_examples(exact.values(), log)
-    if retraining == 0:
-        return None
-    return gradient_examples(own.values(), log) / retraining
+    return gradient_examples(own.values(), log) / retraining if retraining else None

@@ -17,7 +17,7 @@ class Summary:
     """The figures of one effect; None where something was not computed.
 
     Attributes:
-        value: The mean effect.
+        value: The mean effect; None where the computation diverges.
         low: Lower end of the interval for the effect on these examples.
         high: Upper end.
         spread: Standard deviation of the replicas' mean effects.
@@ -29,7 +29,7 @@ class Summary:
         verdict: What the interval allows to say.
     """
 
-    value: float
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     spread: float | None = None

@@ -74,6 +74,7 @@ class Cost(Record):
 
     gradient_examples: str  # a count, as text: may exceed 2^53
     examples_relative: Figure | None = None
+    noise_relative: Figure | None = None  # of what sd_order and sd_rerun took beside it
 
 
 class Software(Record):
@@ -97,6 +98,35 @@ class Limitation(Record):
 
     id: str
     text: str
+
+
+class Diagnosis(Record):
+    """Something that kept a figure from being computed, or that empties it of meaning."""
+
+    id: Literal[
+        "DIVERGES",
+        "CONSTANT_QUERY",
+        "STAGE_WITHOUT_UPDATE",
+        "REFERENCE_SMALLER_THAN_BATCH",
+        "NOISE_NOT_RESOLVED",
+    ]
+    text: str
+    query: Name | None = None
+    intervention: Name | None = None
+    stage: Name | None = None
+
+
+class Multiplicity(Record):
+    """How the rate of false discoveries among many effects was controlled.
+
+    ``tested`` effects have a ``p_value``; ``discovered`` of them are called effects, of which at
+    most the part ``q`` is expected to be none.
+    """
+
+    method: Literal["benjamini-hochberg"]
+    q: Figure
+    tested: int
+    discovered: int
 
 
 class Person(Record):
@@ -158,6 +188,8 @@ class Report(Record):
     software: Software
     not_computed: tuple[NotComputed, ...] = ()
     limitations: tuple[Limitation, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    multiplicity: Multiplicity | None = None
     repair: Repair | None = None
     assurance: Literal["self_attested", "reproduced", "third_party"] = "self_attested"
     people: tuple[Person, ...] = ()

@@ -19,13 +19,18 @@ def effect_statement(
     *,
     query: str,
     unit: str,
-    value: float,
+    value: float | None,
     interval: tuple[float, float] | None,
     confidence: float,
 ) -> str:
-    """Return the sentence that states one effect."""
+    """Return the sentence that states one effect, or that there is no figure."""
     parts = intervention.parts if isinstance(intervention, Joint) else (intervention,)
     supposition = ", and ".join(_supposition(part) for part in parts)
+    if value is None:
+        return (
+            f"What {query} would be had {supposition} was not computed: the computation diverges. "
+            "Nothing follows from that about the effect."
+        )
     direction = "lower" if value >= 0 else "higher"
     if interval is None:
         certainty = "no interval was computed"
@@ -90,7 +95,8 @@ def consistency_statement(findings: tuple[SegmentFinding, ...]) -> str:
 def disagreement_text(one: Effect, other: Effect) -> str:
     """Return why two interventions on one stage may tell different stories."""
     return (
-        f"{one.kind} says {one.value:+.3g}, {other.kind} says {other.value:+.3g} {one.unit}. "
+        f"{one.kind} says {one.known_value:+.3g}, {other.kind} says {other.known_value:+.3g} "
+        f"{one.unit}. "
         "Skipping a stage removes its data and its amount of training together; replacing or "
         "dropping data keeps the amount of training, so it answers what the data did."
     )
@@ -114,6 +120,24 @@ LIMITATIONS = {
             text="Effects are for this recorded run and order of later batches (E1). How they "
             "would vary over batch orders (sd_order) and over reruns of the pipeline (sd_rerun) "
             "was not measured; the latter can be many times larger than the intervals.",
+        ),
+        Limitation(
+            id="RERUNS_NOT_MEASURED",
+            text="Effects are for this recorded run and order of later batches (E1); sd_order says "
+            "how they vary over orders of the later batches. How they would vary over reruns of "
+            "the pipeline (sd_rerun) was not measured; it can be many times larger.",
+        ),
+        Limitation(
+            id="RERUNS_FROM_RECORDED_START",
+            text="Effects are for this recorded run and order of later batches (E1); sd_rerun says "
+            "how they vary over reruns of the pipeline. Reruns vary the batch order from the "
+            "recorded initial state; another initialisation is not included.",
+        ),
+        Limitation(
+            id="MANY_EFFECTS",
+            text="Among this many effects some intervals exclude zero by chance: the verdict "
+            "'effect' is given to those that control of the false discovery rate leaves, the "
+            "intervals are those of single effects.",
         ),
         Limitation(
             id="LATER_STAGES_AS_RECORDED",
@@ -162,6 +186,12 @@ LIMITATIONS = {
             id="DERIVATIVE",
             text="AA-Score is a derivative at the recorded training. For nonlinear training it can "
             "differ from the effect of a whole stage in size and in sign.",
+        ),
+        Limitation(
+            id="LINEAR_IN_BETWEEN",
+            text="checkpoint_jump carries the displacement of a stage linearly through the later "
+            "ones, and keeps the recorded final buffers. Through long or stiff later training it "
+            "can differ from the effect in size and in sign.",
         ),
         Limitation(
             id="MODEL_NOT_BOUND",

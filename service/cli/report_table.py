@@ -63,7 +63,7 @@ def effects_table(
     for effect in effects:
         table.add_row(
             escape(label(effect, names)),
-            f"{effect.value:+.4f}",
+            signed(effect.value),
             interval(effect),
             verdict(effect),
             figure(effect.spread),
@@ -120,7 +120,7 @@ def interval(effect: Effect) -> str:
 
 def verdict(effect: Effect) -> str:
     """Return the verdict and, where there is an effect, what the stage did to the model."""
-    if effect.verdict is not Verdict.EFFECT:
+    if effect.verdict is not Verdict.EFFECT or effect.value is None:
         return str(effect.verdict)
     raised_is_worse = effect.better is Better.LOWER
     worse = (effect.value > 0) == raised_is_worse

@@ -27,7 +27,7 @@ class ComparedRow:
         effect = self.effect
         if effect.low is None or effect.high is None:
             return False
-        rounding = 1e-4 * max(1.0, abs(effect.value))
+        rounding = 1e-4 * max(1.0, abs(effect.known_value))
         return effect.low - rounding <= self.truth <= effect.high + rounding
 
 
@@ -58,9 +58,11 @@ def check_claims(rows: Sequence[ComparedRow]) -> tuple[Claim, ...]:
     }
     planted = replaced[PLANTING_STAGE]
     others = {
-        stage: abs(row.effect.value) for stage, row in replaced.items() if stage != PLANTING_STAGE
+        stage: abs(row.effect.known_value)
+        for stage, row in replaced.items()
+        if stage != PLANTING_STAGE
     }
-    value, largest = planted.effect.value, max(others.values())
+    value, largest = planted.effect.known_value, max(others.values())
     rest = ", ".join(f"{stage} {size:.2f}" for stage, size in others.items())
     low, high = planted.effect.low, planted.effect.high
     interval = "no interval" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"

@@ -47,7 +47,7 @@ def print_comparison(report: Report, rows: Sequence[ComparedRow], *, console: Co
             vector = effect.baselines.get("task_vector")
             table.add_row(
                 f"{effect.kind} {effect.stage}",
-                f"{effect.value:+.3f}",
+                f"{effect.known_value:+.3f}",
                 _interval(effect),
                 f"{row.truth:+.3f}",
                 "[green]yes[/]" if row.inside else "[red]no[/]",
@@ -82,10 +82,13 @@ def print_disagreements(report: Report, rows: Sequence[ComparedRow], *, console:
     ):
         for stage in report.log.stages:
             skip, replace = (by_name[query, kind, stage].effect for kind in ("skip", "replace"))
-            if skip.verdict is Verdict.EFFECT and abs(skip.value) > 3 * abs(replace.value):
+            if skip.verdict is Verdict.EFFECT and abs(skip.known_value) > 3 * abs(
+                replace.known_value
+            ):
                 reason = meaning.format(steps=STEPS[stage])
                 say(
-                    f"{query}, {stage}: skip {skip.value:+.2f}, replace {replace.value:+.2f}. "
+                    f"{query}, {stage}: skip {skip.known_value:+.2f}, "
+                    f"replace {replace.known_value:+.2f}. "
                     f"{reason}.",
                     console=console,
                 )
