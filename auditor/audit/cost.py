@@ -1,6 +1,7 @@
 """What actions cost in gradient-examples, from the log alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from math import prod
 
 from auditor.plan.actions import (
     ActionSpec,
@@ -26,13 +27,49 @@ ADJOINT_GRADIENTS = 3
 EKFAC_GRADIENTS = 2
 """Gradients per example of an EK-FAC and direction of its output: factors, then eigenvalues."""
 
+EXACT_OUTPUTS = 32
+"""Up to so many output entries each is a direction of its own; as in auditor.curvature.sample."""
+
 
 def gradient_examples(specs: Iterable[ActionSpec], log: StageLog) -> int:
     """Return how many example gradients the actions evaluate, an action counted once.
 
-    Batches are taken at the stage's largest size; evaluation sets are not counted.
+    Batches are taken at the stage's largest size; evaluation sets are not counted. An EK-FAC is
+    counted once for all actions that use it.
     """
-    return sum(_of(spec, log) for spec in specs)
+    actions = list(specs)
+    used = {stage_and_curvature for spec in actions for stage_and_curvature in _ekfacs(spec, log)}
+    return sum(_of_ekfac(log, *of_stage) for of_stage in used) + sum(
+        _of(spec, log) for spec in actions
+    )
+
+
+def _of_ekfac(log: StageLog, stage: int, curvature: SampledCurvature) -> int:
+    own = log.stages[stage]
+    _, *shape = log.graphs[own.graph].outputs[own.bindings.output].shape
+    entries = prod(size for size in shape if isinstance(size, int))
+    known = all(isinstance(size, int) for size in shape)
+    directions = entries if known and entries <= EXACT_OUTPUTS else 1
+    used = min(curvature.examples, _examples(log.stages[stage : stage + 1]))
+    return EKFAC_GRADIENTS * directions * used
+
+
+def _ekfacs(spec: ActionSpec, log: StageLog) -> Iterator[tuple[int, SampledCurvature]]:
+    """Yield the stages whose EK-FAC an action uses."""
+    match spec:
+        case (
+            CoarseAdvance(curvature=SampledCurvature() as curvature)
+            | JumpStage(curvature=SampledCurvature() as curvature)
+            | FlowStage(curvature=curvature)
+        ):
+            yield spec.stage, curvature
+        case Embedding(curvature=SampledCurvature() as curvature):
+            first = stage_index(log, spec.intervention.stage)
+            yield from ((stage, curvature) for stage in range(first, len(log.stages)))
+        case Sweep(curvature=SampledCurvature() as curvature):
+            yield from ((stage, curvature) for stage in range(len(log.stages)))
+        case _:
+            return
 
 
 def _of(spec: ActionSpec, log: StageLog) -> int:
@@ -41,24 +78,15 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
             stage = log.stages[spec.stage]
             return stage.steps * max(1, round(spec.fraction * _batch(stage)))
         case CoarseAdvance():
-            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
-            sampled = spec.curvature if isinstance(spec.curvature, SampledCurvature) else None
-            ekfac = EKFAC_GRADIENTS * min(sampled.examples, recorded) if sampled else 0
-            return max(1, round(spec.fraction * recorded)) + ekfac
+            return max(1, round(spec.fraction * _examples(log.stages[spec.stage : spec.stage + 1])))
         case SettleStage():
             stage = log.stages[spec.stage]
             steps = max(1, round(spec.tail * stage.steps))
             return steps * max(1, round(spec.fraction * _batch(stage)))
-        case JumpStage(curvature="none"):
-            return _examples(log.stages[spec.stage : spec.stage + 1])
-        case JumpStage(curvature=SampledCurvature(examples=examples)):
-            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
-            return recorded + EKFAC_GRADIENTS * min(examples, recorded)
         case JumpStage():
-            return TANGENT_GRADIENTS * _examples(log.stages[spec.stage : spec.stage + 1])
-        case FlowStage(curvature=SampledCurvature(examples=examples)):
-            recorded = _examples(log.stages[spec.stage : spec.stage + 1])
-            return EKFAC_GRADIENTS * min(examples, recorded)
+            exact = spec.curvature in {"exact", "ggn"}
+            products = TANGENT_GRADIENTS if exact else 1
+            return products * _examples(log.stages[spec.stage : spec.stage + 1])
         case CheckSegment():
             return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
         case Embedding():
