@@ -47,7 +47,7 @@ def read_values(path: Path, *, tool: str) -> OutsideValues:
         first = int(np.flatnonzero(~np.isfinite(values))[0])
         raise _refused(
             f"{where}[id {ids[first]}]",
-            found=values[first],
+            found=float(values[first]),
             remedy="Return finite numbers; leave no example out.",
         )
     order = np.argsort(ids, kind="stable")
@@ -81,7 +81,8 @@ def _row(plain: object, *, where: str) -> Row:
         raise _refused(where, found=identifier, remedy="Let `id` be a whole number.")
     if identifier is not None and abs(identifier) >= 2**63:
         raise _refused(where, found=identifier, remedy="Let `id` fit 64 bits.")
-    return identifier, float(value) if abs(value) < 1e308 else math.inf
+    too_large = isinstance(value, int) and abs(value) >= 2**1023
+    return identifier, math.inf if too_large else float(value)
 
 
 def _from_tensors(data: bytes, *, where: str) -> list[Row]:

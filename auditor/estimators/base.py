@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.effects import Better, Query
+from auditor.effects import Better, Query, QueryKind
 from auditor.plan.actions import ActionSpec, Evaluate, Project, Recorded, StateRef, Sweep
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.request import Intervention, Joint
+from auditor.plan.settings import DEFAULT_BINS, DEFAULT_MEASURE
 from auditor.stagelog.log import StageLog
 
 Floats = NDArray[np.float64]
@@ -51,10 +52,20 @@ class Question:
 
     @property
     def bare_query(self) -> Query:
-        """The query without what only its report needs, so that audits share its values."""
-        return self.query.model_copy(
+        """The query without what only its report needs, so that audits share its values.
+
+        Settings that it leaves to this version are written out.
+        """
+        query = self.query
+        settings: dict[str, object] = {}
+        if query.kind is QueryKind.ECE:
+            settings["bins"] = query.bins or DEFAULT_BINS
+        if query.kind is QueryKind.WORST_GROUP:
+            settings["measure"] = query.measure or DEFAULT_MEASURE
+        return query.model_copy(
             update={
-                "name": self.query.kind.value,
+                **settings,
+                "name": query.kind.value,
                 "better": Better.LOWER,
                 "reduction": "mean",
                 "unit_": None,

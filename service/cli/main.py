@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "service.cli.keys:app",
     "log": "service.cli.log:app",
     "estimators": "service.cli.estimators:estimators",
+    "queries": "service.cli.queries:queries",
 }
 """Every command: a function, or a typer app of subcommands, by module and name."""
 

@@ -22,7 +22,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, *, bins: int
         Guo et al. (2017), arXiv 1706.04599, eq. 3.
     """
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
-    place = torch.bucketize(confidence, edges[1:-1], right=False)  # [N], 0 to B - 1
+    place = torch.bucketize(confidence.contiguous(), edges[1:-1])  # [N], 0 to B - 1; (lo, hi]
     excess = confidence - correct.to(confidence.dtype)  # [N]
     sums = torch.zeros_like(edges[1:]).index_add(0, place, excess)  # [B]
     total = sums.abs().sum()

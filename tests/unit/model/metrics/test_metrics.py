@@ -198,7 +198,7 @@ def test_block_values_have_the_variance_of_the_block_jackknife() -> None:
 def test_auroc_needs_two_of_both_classes(positive: list[bool]) -> None:
     score = torch.arange(4).double()
 
-    with pytest.raises(QueryError, match="at least two (positive|negative) examples"):
+    with pytest.raises(QueryError, match=r"at least two (positive|negative) examples"):
         auroc(score, torch.tensor(positive), where="query 'q'")
 
 
