@@ -13,7 +13,7 @@ from benchmarks.fidelity.packages import MNIST, fetch, read_member
 
 CLASSES = 10
 IMAGE_PIXELS = 28
-PATCH_PIXELS = 3
+PATCH_PIXELS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

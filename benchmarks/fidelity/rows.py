@@ -66,7 +66,9 @@ def row_of(
         "ceiling_mean": pearson(truth.single.mean(axis=0), exact),
         "mean_effect": effect.value,
         "mean_truth": mean_truth,
-        "z_error": (effect.value - mean_truth) / sd_order if sd_order else None,
+        "z_error": None
+        if not sd_order or effect.value is None
+        else (effect.value - mean_truth) / sd_order,
         "significant": effect.verdict is Verdict.EFFECT,
         "covered": covered(mean_truth, low=effect.low, high=effect.high),
         "sd_order": sd_order,

@@ -32,6 +32,8 @@ def summarise(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def mean_is_right(row: Row) -> bool:
     """Return whether the error of the mean is at most max(sd_rerun, 10 %)."""
+    if row["mean_effect"] is None:
+        return False
     allowed = max(row["sd_rerun"], RELATIVE_ERROR * abs(row["mean_truth"]))
     return bool(abs(row["mean_effect"] - row["mean_truth"]) <= allowed)
 
@@ -62,7 +64,9 @@ def _figures(rows: Sequence[Row]) -> dict[str, Any]:
         "exact": len(rows) - len(inexact),
         "covered": _part(row["covered"] for row in inexact if row["covered"] is not None),
         "significant": len(significant),
-        "sign_errors": sum(row["mean_effect"] * row["mean_truth"] < 0 for row in significant),
+        "sign_errors": sum(
+            (row["mean_effect"] or 0.0) * row["mean_truth"] < 0 for row in significant
+        ),
         "significant_right": _part(map(mean_is_right, significant)),
         "clear": len(clear),
         "clear_right": _part(map(mean_is_right, clear)),

@@ -7,6 +7,7 @@ rows that the request draws, the numbers of orders and reruns, and torch's versi
 
 import ast
 import hashlib
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,8 +117,7 @@ def store(folder: Path, key: str, truth: Truth) -> None:
 
 
 def _source(module: str) -> str:
-    found = __import__(module, fromlist=["_"])
-    return inspect.getsource(found)
+    return inspect.getsource(importlib.import_module(module))
 
 
 def _add_columns(digest: "hashlib._Hash", columns: Columns) -> None:
