@@ -6,10 +6,10 @@ the whole run.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
+from auditor.audit.bisect_finding import Part
 from auditor.errors import InputError, PreconditionError, UnsupportedError
 from auditor.stagelog.batches import Batches, read_batches
 from auditor.stagelog.blobs import BlobStore
@@ -17,15 +17,6 @@ from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.optimizer_columns import COLUMNS_OF
 from auditor.stagelog.schedule import read_schedule
-
-
-class Part(StrEnum):
-    """What of a stage is taken from the other release."""
-
-    DATA = "data"
-    SETTINGS = "settings"
-    STAGE = "data and settings"
-    INITIAL = "initial values"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,8 @@ B's and are not read. It is stored like any log, and its digest keys the actions
 from collections.abc import Mapping
 from dataclasses import replace
 
-from auditor.audit.bisect_compare import Difference, Part, batches_of
+from auditor.audit.bisect_compare import Difference, batches_of
+from auditor.audit.bisect_finding import Part
 from auditor.errors import UnsupportedError
 from auditor.stagelog.batches import write_batches
 from auditor.stagelog.blobs import BlobStore

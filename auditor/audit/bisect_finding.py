@@ -1,14 +1,23 @@
 """What a bisection of two releases found, for every query; no torch."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from auditor.audit.bisect_compare import Part
 from auditor.effects import Better, Probe, Query
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 BISECT_SCHEMA: Final = "stageaudit.bisect.v1"
+
+
+class Part(StrEnum):
+    """What of a stage is taken from the other release."""
+
+    DATA = "data"
+    SETTINGS = "settings"
+    STAGE = "data and settings"
+    INITIAL = "initial values"
 
 
 class Explanation(Record):

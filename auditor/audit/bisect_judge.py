@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from auditor.audit.bisect_compare import Part
-from auditor.audit.bisect_finding import Explanation
+from auditor.audit.bisect_finding import Explanation, Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

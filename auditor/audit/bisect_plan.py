@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from auditor.audit.bisect_compare import Difference, Part, batches_of
+from auditor.audit.bisect_compare import Difference, batches_of
+from auditor.audit.bisect_finding import Part
 from auditor.effects import Probe, Query
 from auditor.errors import UnsupportedError
 from auditor.estimators.base import Question

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "cancel": "service.cli.cancel:cancel",
     "report": "service.cli.report:app",
     "repair": "service.cli.repair:repair",
+    "bisect": "service.cli.bisect:bisect",
     "verify": "service.cli.verify:verify",
     "keys": "service.cli.keys:app",
     "log": "service.cli.log:app",

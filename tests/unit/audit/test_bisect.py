@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from auditor.audit.bisect import bisect
-from auditor.audit.bisect_compare import Difference, Part, differences
+from auditor.audit.bisect_compare import Difference, differences
 from auditor.audit.bisect_derive import derived
-from auditor.audit.bisect_finding import BisectFinding, BisectRequest
+from auditor.audit.bisect_finding import BisectFinding, BisectRequest, Part
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import InputError, PreconditionError, UnsupportedError
 from auditor.record.evalset import write_evaluation_set
