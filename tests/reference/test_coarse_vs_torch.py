@@ -4,8 +4,14 @@ import pytest
 
 from auditor.errors import UnsupportedError
 from auditor.plan.check_estimator import check_estimator
-from auditor.plan.request import Intervention, Joint, Reference
-from auditor.plan.settings import CoarseReplaySettings, RetrainSettings
+from auditor.plan.request import Change, Intervention, Joint, Reference
+from auditor.plan.settings import (
+    CheckpointJumpSettings,
+    CoarseReplaySettings,
+    EstimatorSettings,
+    RetrainSettings,
+    SettleSettings,
+)
 from tests.reference.test_audit_vs_torch import STAGES, STEPS, audit, held_out_loss, train
 from tests.support.builders import OptimizerName, make_stage_log
 
@@ -63,3 +69,28 @@ def test_batch_statistics_are_refused_in_blocks() -> None:
     check_estimator(EXACT, normalised, SKIPS[:1])
     with pytest.raises(UnsupportedError, match="block_steps 1"):
         check_estimator(CoarseReplaySettings(), normalised, SKIPS[:1])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        CoarseReplaySettings(block_steps=3, fraction=0.5, curvature="none"),
+        SettleSettings(fraction=0.5),
+        CheckpointJumpSettings(),
+    ],
+    ids=lambda settings: settings.id,
+)
+def test_divergence_is_reported_with_its_stage_and_leaves_the_other_rows(
+    settings: EstimatorSettings,
+) -> None:
+    recorded = make_stage_log(stages=STAGES, steps=STEPS, optimizer="sgd")
+    wild = Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(value=1e300)})
+
+    report = audit(recorded, wild, SKIPS[1], estimator=settings)
+
+    diverged, skipped = report.effects
+    (diagnosis,) = [found for found in report.diagnoses if found.id == "DIVERGES"]
+    assert diverged.value is None
+    assert skipped.value is not None
+    assert diagnosis.intervention == wild.label
+    assert "stages[stage1].steps[" in diagnosis.text
