@@ -45,6 +45,11 @@ def reaches_ceiling(row: Row) -> bool:
     return bool(row["pearson"] >= row["ceiling"] - CLOSE_TO_CEILING)
 
 
+def has_wrong_sign(row: Row) -> bool:
+    """Return whether estimate and truth are on different sides of zero."""
+    return bool((row["mean_effect"] or 0.0) * row["mean_truth"] < 0)
+
+
 def is_clear(row: Row) -> bool:
     """Return whether the true mean exceeds the noise of reruns."""
     return bool(abs(row["mean_truth"]) > row["sd_rerun"])
