@@ -188,6 +188,13 @@ def _query(item: object, *, where: str, paths: _Paths) -> Plain:
     for side in ("treated", "control"):
         plain[side] = paths.data(plain.get(side), where=f"{where}.{side}")
     of = _require_mapping(plain["of"], where=f"{where}.of")
+    if of.get("kind") == QueryKind.OUTSIDE:
+        raise InputError(
+            f"{where}.of.kind",
+            expected="a kind that is evaluated on the treated and the control set",
+            found=of["kind"],
+            remedy="Ask for `kind: outside` and let the tool return the difference of each pair.",
+        )
     of.setdefault("name", plain.get("name"))
     of.setdefault("better", plain.get("better"))
     of["data"] = (
