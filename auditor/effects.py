@@ -187,6 +187,10 @@ class Probe(Record):
 
     @model_validator(mode="after")
     def _one_table(self) -> "Probe":
+        if self.of.kind is QueryKind.OUTSIDE:
+            raise ValueError(
+                "probe: an outside tool has no treated and control set; let it return differences"
+            )
         if self.of.data != self.treated:
             raise ValueError("probe: `of.data` must be the treated evaluation set")
         return self

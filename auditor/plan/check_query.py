@@ -29,7 +29,6 @@ def check_query(
         PreconditionError: If the evaluation data was not pushed.
         UnsupportedError: If the output it names is no row of logits per example.
     """
-    check_fields(query, where=where)
     if isinstance(query, Probe):
         _check_pairs(query, where=where, sets=sets)
         for data in (query.treated, query.control):
@@ -37,6 +36,7 @@ def check_query(
                 query.of.model_copy(update={"data": data}), where=f"{where}.of", log=log, sets=sets
             )
         return
+    check_fields(query, where=where)
     if query.data is None:
         return  # the tool that it names has data of its own
     found = set_named(query.data, where=f"{where}.data", sets=sets)

@@ -1,7 +1,7 @@
 """Does a query hold the settings of its kind, and do they name columns that are there?"""
 
-from auditor.effects import AGGREGATES, BY_GROUP, OWN_UNIT, PER_POSITION, Probe, Query, QueryKind
-from auditor.errors import QueryError, UnsupportedError
+from auditor.effects import AGGREGATES, BY_GROUP, OWN_UNIT, PER_POSITION, Query, QueryKind
+from auditor.errors import QueryError
 from auditor.plan.check_data import check_column, check_selection
 from auditor.plan.request import Selection
 from auditor.stagelog.dataset import EvaluationSet
@@ -22,22 +22,12 @@ _NEEDED = {"group": BY_GROUP, "metric": _OF_KINDS["metric"], "tool": _OF_KINDS["
 _FREE = ("inputs", "where", "cluster")
 
 
-def check_fields(query: Query | Probe, *, where: str) -> None:
+def check_fields(query: Query, *, where: str) -> None:
     """Refuse a query that lacks a setting of its kind, or has one that means nothing for it.
 
     Raises:
         QueryError: If a setting is missing or meaningless; it is named.
-        UnsupportedError: If a probe is of a kind that cannot be asked of pairs.
     """
-    if isinstance(query, Probe):
-        if query.of.kind is QueryKind.OUTSIDE:
-            raise UnsupportedError(
-                f"{where}.of.kind",
-                expected="a kind that is evaluated on the treated and the control set",
-                found=query.of.kind.value,
-                remedy="Let the outside tool return the difference of each pair.",
-            )
-        return
     kind = query.kind
     for field, kinds in _OF_KINDS.items():
         given = getattr(query, "unit_" if field == "unit" else field) is not None

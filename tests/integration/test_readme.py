@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from auditor.effects import Tool, ToolFile
+from auditor.plan.check_query_fields import check_fields
 from auditor.stagelog.digest import Digest, sha256
 from service.cli.request_file import resolve_request
 
@@ -43,7 +45,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/quickstart.md", "docs/howto/repair.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/howto/quickstart.md", "docs/howto/repair.md", "docs/howto/bisect.md"],
+)
 def test_page_runs_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -89,12 +94,15 @@ class AnyPlaces:
     def model(self, path: Path) -> Digest:
         return sha256(path.name.encode())
 
+    def metric(self, path: Path) -> Digest:
+        return sha256(path.name.encode())
+
 
 def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
     for name in ("runs/42", "heldout", "with-patch", "without-patch", "clean"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "model.safetensors").touch()
-    ((_, text),) = blocks("docs/howto/audit.md", "yaml")
+    text = blocks("docs/howto/audit.md", "yaml")[0][1]
 
     request = resolve_request(yaml.safe_load(text), base=tmp_path, places=AnyPlaces())
 
@@ -104,9 +112,38 @@ def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_queries_of_the_audit_guide_are_valid(tmp_path: Path) -> None:
+    for name in ("runs/42", "heldout", "chats"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("brier.onnx", "evaluate.py"):
+        (tmp_path / name).touch()
+    whole = {"log": "runs/42", "interventions": "stages"}
+    tool = Tool(
+        name="toxigen", command=("x",), files=(ToolFile(name="x", digest=sha256(b"")),)
+    )  # fmt: skip
+
+    found = [
+        resolve_request(
+            {**whole, **yaml.safe_load(text)}, base=tmp_path, places=AnyPlaces(),
+            tools={"toxigen": tool},
+        )
+        for _, text in blocks("docs/howto/audit.md", "yaml")[1:]
+    ]  # fmt: skip
+
+    kinds = [query.kind.value for request in found for query in request.queries]
+    assert kinds == [
+        "auroc", "ece", "accuracy_gap", "equalised_odds", "worst_group", "log_likelihood", "score",
+        "metric", "outside",
+    ]  # fmt: skip
+    for request in found:
+        for query in request.queries:
+            check_fields(query, where="queries[0]")
+
+
 def test_links_of_the_pages_lead_somewhere() -> None:
     pages = (
         "README.md", "docs/howto/quickstart.md", "docs/howto/audit.md", "docs/howto/repair.md",
+        "docs/howto/bisect.md",
     )  # fmt: skip
     missing = [
         f"{page}: {link}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.effects import Probe
+from auditor.effects import Probe, Tool, ToolFile
 from auditor.errors import InputError
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, sha256
@@ -35,6 +35,9 @@ class NamedPlaces:
 
     def model(self, path: Path) -> Digest:
         return self._put("model", path)
+
+    def metric(self, path: Path) -> Digest:
+        return self._put("metric", path)
 
 
 def make_document(**changes: Any) -> dict[str, Any]:
@@ -110,10 +113,89 @@ def test_short_forms_are_written_out() -> None:
     assert request.interventions[0].steps.end_step == 7
 
 
+def ask(query: dict[str, Any], base: Path = Path(), **tools: Tool) -> Any:
+    whole = {"name": "q", "better": "lower", "data": DATA, **query}
+    whole = {name: value for name, value in whole.items() if value is not None}
+    return resolve_request(
+        make_document(queries=[whole]), base=base, places=NamedPlaces(), tools=tools
+    ).queries[0]
+
+
+def test_short_forms_of_queries_are_written_out(tmp_path: Path) -> None:
+    (tmp_path / "brier.onnx").touch()
+    gap = {"kind": "accuracy_gap", "group": {"sex": ["f", "m"]}, "where": {"clinic": 3}}
+    probe = {
+        "data": None, "of": {"kind": "ece", "where": {"clinic": 3}},
+        "treated": DATA, "control": LOG,
+    }  # fmt: skip
+
+    found = ask(gap)
+    assert (found.group, found.groups) == ("sex", ("f", "m"))
+    assert (found.where.column, found.where.equals) == ("clinic", 3)
+    assert ask({"kind": "metric", "metric": "brier.onnx"}, tmp_path).metric == sha256(b"brier.onnx")
+    assert ask(probe).of.where.column == "clinic"
+
+
+def test_an_outside_tool_is_what_the_command_line_says() -> None:
+    tool = Tool(
+        name="toxigen", version="1.4", command=("run", "{checkpoint}", "{values}"),
+        files=(ToolFile(name="run", digest=LOG),),
+    )  # fmt: skip
+
+    found = ask({"kind": "outside", "tool": "toxigen", "data": None}, toxigen=tool)
+
+    assert found.tool == tool
+
+
+def test_a_probe_of_an_outside_tool_is_refused() -> None:
+    probe = {"data": None, "of": {"kind": "outside"}, "treated": DATA, "control": LOG}
+
+    with pytest.raises(InputError, match="difference of each pair") as refused:
+        ask(probe)
+
+    assert refused.value.where == "queries[0].of.kind"
+
+
+@pytest.mark.parametrize("tool", ["other", None, {"name": "x", "command": ["rm"], "files": []}])
+def test_a_request_cannot_say_what_is_run(tool: object) -> None:
+    with pytest.raises(InputError, match="--outside NAME=COMMAND") as refused:
+        ask({"kind": "outside", "tool": tool, "data": None})
+
+    assert refused.value.where == "queries[0].tool"
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
         ({"log": "nowhere"}, "log"),
+        (
+            {
+                "queries": [
+                    {
+                        "name": "q",
+                        "kind": "ece",
+                        "better": "lower",
+                        "data": DATA,
+                        "where": {"a": 1, "b": 2},
+                    }
+                ]
+            },
+            "queries[0].where",
+        ),
+        (
+            {
+                "queries": [
+                    {
+                        "name": "q",
+                        "kind": "metric",
+                        "better": "lower",
+                        "data": DATA,
+                        "metric": "none.onnx",
+                    }
+                ]
+            },
+            "queries[0].metric",
+        ),
         ({"log": 3}, "log"),
         ({"color": "red"}, "request.color"),
         ({"queries": []}, "request.queries"),
