@@ -8,6 +8,7 @@ from auditor.errors import InputError, PreconditionError, ResourceError, Unsuppo
 from auditor.plan.check_estimator import check_estimator
 from auditor.plan.check_intervention import check_intervention
 from auditor.plan.check_query import check_query
+from auditor.plan.check_noise import check_noise
 from auditor.plan.check_repair import check_repair
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.plan.settings import AaScoreSettings, EstimatorSettings, resolve
@@ -95,6 +96,7 @@ def check_request(
     settings = resolve(request.estimator)
     _check_level(settings.id, log)
     interventions = interventions_of(request, log)
+    check_noise(request.noise, log)
     if len(interventions) * len(request.queries) > MAX_EFFECTS:
         raise ResourceError(
             "queries × interventions",

@@ -128,6 +128,14 @@ def audit(
     confidence: Annotated[
         float | None, typer.Option(help="Of the intervals, such as 0.9.", rich_help_panel=HOW)
     ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="order,rerun",
+            help="Measure sd_order, sd_rerun by replays in other orders.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     purpose: Annotated[
         str | None, typer.Option(help="Why it is asked; in the report.", rich_help_panel=HOW)
     ] = None,
@@ -214,6 +222,7 @@ def audit(
         fraction=fraction,
         seed=seed,
         confidence=confidence,
+        noise=noise,
         purpose=purpose,
         operator=operator,
     )

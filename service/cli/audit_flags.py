@@ -32,6 +32,7 @@ class AuditFlags:
     fraction: float | None = None
     seed: int | None = None
     confidence: float | None = None
+    noise: str | None = None
     purpose: str | None = None
     operator: str | None = None
 
@@ -47,6 +48,8 @@ def apply_flags(document: Mapping[str, Any], flags: AuditFlags) -> Plain:
         value = getattr(flags, name)
         if value is not None:
             plain[name] = value
+    if flags.noise is not None:
+        plain["noise"] = [part.strip() for part in flags.noise.split(",")]
     if flags.log is not None:
         plain["log"] = absolute(flags.log)
     if flags.model is not None:

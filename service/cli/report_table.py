@@ -10,7 +10,9 @@ from rich.table import Table
 
 from auditor.effects import Better, Effect, Verdict
 from auditor.report.schema import Extremes, QueryValue, Report
+from service.cli.finer_tables import print_finer
 
+NOISE_FIELDS: Final = ("sd_order", "sd_rerun")
 LABEL_DIGITS: Final = 12
 """How many digits of a reference's digest an intervention's label holds."""
 
@@ -25,6 +27,7 @@ def print_report(report: Report, *, console: Console) -> None:
         found = [extremes for extremes in report.extremes if extremes.query == query.query]
         if found:
             console.print(extremes_table(found, names=data_names(report)))
+    print_finer(report, console=console)
     _print_notes(report, console)
 
 
@@ -57,6 +60,11 @@ def effects_table(
     table.add_column("verdict")
     table.add_column("spread", justify="right", no_wrap=True)
     table.add_column("self-check", justify="right", no_wrap=True)
+    measured = [
+        field for field in NOISE_FIELDS if any(getattr(e, field) is not None for e in effects)
+    ]
+    for name in measured:
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     baselines = sorted({name for effect in effects for name in effect.baselines})
     for name in baselines:
         table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
@@ -68,6 +76,7 @@ def effects_table(
             verdict(effect),
             figure(effect.spread),
             signed(None if effect.self_check is None else effect.self_check.deviation),
+            *(figure(getattr(effect, name)) for name in measured),
             *(signed(effect.baselines.get(name)) for name in baselines),
         )
     return table
@@ -179,6 +188,19 @@ def _print_notes(report: Report, console: Console) -> None:
         console.print("Where interventions disagree", style="bold")
         for found in report.disagreements:
             console.print(f"- {found.query}, stage {found.stage}: {found.text}", markup=False)
+    if report.diagnoses:
+        console.print()
+        console.print("Diagnoses", style="bold")
+        for diagnosis in report.diagnoses:
+            console.print(f"- {diagnosis.text}", markup=False)
+    if report.multiplicity is not None:
+        many = report.multiplicity
+        console.print()
+        console.print(
+            f"{many.discovered} of {many.tested} effects are discoveries at a false discovery rate "
+            f"of {many.q:.0%} (Benjamini-Hochberg).",
+            markup=False,
+        )
     if report.not_computed:
         console.print()
         console.print("Not computed", style="bold")
@@ -192,5 +214,7 @@ def _print_notes(report: Report, console: Console) -> None:
     cost = f"{report.cost.gradient_examples} gradient-examples"
     if relative is not None:
         cost += f", {relative:.2f} × exact retraining of the same interventions"
+    if report.cost.noise_relative is not None:
+        cost += f", and {report.cost.noise_relative:.2f} × for the noise"
     console.print()
     console.print(f"Cost: {cost}", style="dim", markup=False)
