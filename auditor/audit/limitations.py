@@ -36,7 +36,13 @@ def limitations_of(
         "INTERVAL_NOT_VALIDATED": any(
             effect.low is not None and not effect.exact_by_construction for effect in effects
         ),
-        "DERIVATIVE": request.estimator.id == "aa_score",
+        "DERIVATIVE": request.estimator.id == "aa_score" or request.timelines is not None,
+        "ALLOCATION_CONVENTION": request.allocation is not None,
+        "DROP_REFILLS_BATCHES": any(
+            part.kind == "drop" and part.divisor != "kept"
+            for one in interventions_of(request, log)
+            for part in parts_of(one)
+        ),
         "LINEAR_IN_BETWEEN": request.estimator.id == "checkpoint_jump",
         "SKIP_MIXES_DATA_AND_TRAINING": "skip" in kinds,
         "REFERENCE_DECLARED": "replace" in kinds,

@@ -8,6 +8,7 @@ is complete. The estimators of this version settle their actions in the first ro
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from auditor.audit.finer import finer_actions
 from auditor.audit.questions import questions_of
 from auditor.audit.repair import repair_actions
 from auditor.estimators.noise import noise_for
@@ -74,4 +75,5 @@ def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
             if row.has_baselines:
                 for baseline in baselines:
                     yield from baseline.actions(question)
+    yield from finer_actions(request, log)
     yield from repair_actions(request, log)

@@ -27,15 +27,17 @@ class Row:
         return all(part.steps is None for part in self.questions[0].parts.values())
 
 
+def plain_queries(query: Query | Probe) -> tuple[Query, ...]:
+    """Return the query itself, or treated and control of a probe."""
+    if isinstance(query, Query):
+        return (query,)
+    return (query.of, query.of.model_copy(update={"data": query.control}))
+
+
 def questions_of(request: AuditRequest, log: StageLog) -> Iterator[Row]:
     """Yield the rows of an audit in the order they are reported: by query, then intervention."""
     for query in request.queries:
         for intervention in interventions_of(request, log):
-            plain = (
-                (query.of, query.of.model_copy(update={"data": query.control}))
-                if isinstance(query, Probe)
-                else (query,)
-            )
             yield Row(
                 intervention=intervention,
                 query=query,
@@ -47,6 +49,6 @@ def questions_of(request: AuditRequest, log: StageLog) -> Iterator[Row]:
                         query=question,
                         seed=request.seed,
                     )
-                    for question in plain
+                    for question in plain_queries(query)
                 ),
             )

@@ -11,6 +11,7 @@ from auditor.audit.cost import gradient_examples
 from auditor.audit.diagnoses import request_diagnoses
 from auditor.audit.effect_rows import EffectRows
 from auditor.audit.extremes import ExampleEffects
+from auditor.audit.finer import allocations_of, joint_effects, timelines_of
 from auditor.audit.limitations import limitations_of
 from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
@@ -113,6 +114,12 @@ def write_report(
             if request.consistency == "skip"
             else f"a log of level {log.level} cannot be replayed",
         )
+    allocations, diverging = allocations_of(request, log, values, estimator=estimator)
+    if diverging:
+        absent["allocations"] = NotComputed(
+            what="allocations of " + ", ".join(diverging),
+            why="a trajectory without some of the stages diverges",
+        )
     actions = plan_round(request, log, results).actions
     return Report(
         request=digest_of(request),
@@ -135,6 +142,9 @@ def write_report(
         queries=_query_values(request, log, values),
         effects=effects,
         disagreements=_disagreements(effects),
+        joints=joint_effects(request, log, effects),
+        allocations=allocations,
+        timelines=timelines_of(request, log, values, blobs=blobs),
         examples=Examples(digest=blobs.write(save_arrays(single.vectors)))
         if single.vectors
         else None,

@@ -6,9 +6,10 @@ from itertools import combinations
 from auditor.effects import DIFFERENTIABLE, Probe
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
 from auditor.plan.check_estimator import check_estimator
+from auditor.plan.check_finer import check_allocation, check_timelines
 from auditor.plan.check_intervention import check_intervention
-from auditor.plan.check_query import check_query
 from auditor.plan.check_noise import check_noise
+from auditor.plan.check_query import check_query
 from auditor.plan.check_repair import check_repair
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.plan.settings import AaScoreSettings, EstimatorSettings, resolve
@@ -95,8 +96,8 @@ def check_request(
     """
     settings = resolve(request.estimator)
     _check_level(settings.id, log)
-    interventions = interventions_of(request, log)
     check_noise(request.noise, log)
+    interventions = interventions_of(request, log)
     if len(interventions) * len(request.queries) > MAX_EFFECTS:
         raise ResourceError(
             "queries × interventions",
@@ -120,6 +121,9 @@ def check_request(
             check_intervention(part, where=where, log=log, evaluation_sets=evaluation_sets)
             _check_combination(settings, part, where=where)
     check_estimator(settings, log, interventions)
+    if request.allocation is not None:
+        names = [query.name for query in request.queries]
+        check_allocation(request.allocation, log, settings=settings, queries=names)
     for index, query in enumerate(request.queries):
         check_query(query, where=f"queries[{index}]", log=log, sets=evaluation_sets)
         plain = query.of if isinstance(query, Probe) else query
@@ -130,6 +134,9 @@ def check_request(
                 found=plain.kind.value,
                 remedy="Ask for margin or probability, or use another estimator.",
             )
+    if request.timelines is not None:
+        by_name = {query.name: query for query in request.queries}
+        check_timelines(request.timelines, log, queries=by_name)
 
 
 def _check_level(estimator: str, log: StageLog) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from auditor.effects import Probe, Query, Where
+from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.repair import RepairRequest
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
 from auditor.stagelog.digest import digest_of
@@ -147,7 +148,9 @@ class AuditRequest(Record):
     """An audit: queries against interventions on one log, by one estimator.
 
     ``interventions`` is ``"stages"`` (skip every stage) or a list. ``joint`` adds the joint effect
-    of every pair of them that acts on two stages. ``repair`` hands out the model of one of them.
+    of every pair of them that acts on two stages. ``allocation`` shares out what several stages did
+    together, ``timelines`` shows the first-order effect of windows of steps. ``repair`` hands out
+    the model of one of the interventions.
     ``noise`` asks how effects vary over the batch orders of later stages (sd_order) and over reruns
     of the pipeline (sd_rerun). ``extremes`` asks for so many examples that each intervention raised
     and lowered most.
@@ -158,6 +161,8 @@ class AuditRequest(Record):
     model: DigestField | None = None
     interventions: Literal["stages"] | Annotated[tuple[AnyIntervention, ...], Field(min_length=1)]
     joint: Literal["pairs"] | None = None
+    allocation: AllocationRequest | None = None
+    timelines: TimelineRequest | None = None
     queries: Annotated[tuple[Query | Probe, ...], Field(min_length=1)]
     estimator: EstimatorSettings = DefaultSettings()
     baselines: tuple[Literal["checkpoint_delta", "task_vector"], ...] = (

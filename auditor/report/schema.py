@@ -7,6 +7,7 @@ from pydantic import Field
 from auditor.effects import Effect, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
+from auditor.report.finer import Allocation, JointEffect, Timeline
 from auditor.report.repair import Repair
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
@@ -181,6 +182,9 @@ class Report(Record):
     queries: tuple[QueryValue, ...]
     effects: tuple[Effect, ...]
     disagreements: tuple[Disagreement, ...] = ()
+    joints: tuple[JointEffect, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    timelines: tuple[Timeline, ...] = ()
     examples: Examples | None = None
     extremes: tuple[Extremes, ...] = ()
     tools: tuple[Tool, ...] = ()  # of the requester, whose figures were not computed here

@@ -1,5 +1,7 @@
 """The sentences a report uses; they say what was computed and nothing more."""
 
+from collections.abc import Sequence
+
 from auditor.effects import Effect
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.request import Intervention, Joint
@@ -102,6 +104,35 @@ def disagreement_text(one: Effect, other: Effect) -> str:
     )
 
 
+NEARLY = 0.1
+"""Part of a joint effect within which figures are said to be about equal, or about none."""
+
+
+def joint_text(
+    stages: Sequence[str], *, joint: float, single: Sequence[float], resolved: bool
+) -> str:
+    """Return a joint effect beside the sum of single ones, and what their sizes say.
+
+    Args:
+        stages: Of the parts.
+        joint: The joint effect.
+        single: Effects of the parts on their own.
+        resolved: Whether all of them are called effects.
+    """
+    text = (
+        f"joint effect of {{{', '.join(stages)}}} {joint:+.3g}, sum of single effects "
+        f"{sum(single):+.3g}"
+    )
+    near = NEARLY * abs(joint)
+    if resolved and all(abs(value - joint) <= near for value in single):
+        return (
+            f"{text}: each is necessary, neither alone sufficient"
+            if len(single) == 2
+            else (f"{text}: each is necessary, none alone sufficient")
+        )
+    return f"{text}: single effects do not add up" if abs(sum(single) - joint) > near else text
+
+
 LIMITATIONS = {
     limitation.id: limitation
     for limitation in (
@@ -154,6 +185,16 @@ LIMITATIONS = {
             id="NOT_ADDITIVE",
             text="Effects of several stages do not add up; no share or percentage can be formed "
             "from them.",
+        ),
+        Limitation(
+            id="ALLOCATION_CONVENTION",
+            text="Shapley values are an allocation convention, not a causal finding: they share "
+            "out among stages what those did together after a declared context.",
+        ),
+        Limitation(
+            id="DROP_REFILLS_BATCHES",
+            text="Where examples were dropped, others that the stage used fill its batches: it "
+            "trains equally long on less data.",
         ),
         Limitation(
             id="SKIP_MIXES_DATA_AND_TRAINING",

@@ -3,9 +3,9 @@
 A path is relative to the request file. ``log`` is a log folder, ``model`` a model file; ``data``,
 ``treated``, ``control`` and ``reference.data`` are evaluation-set folders or ``.npz`` files. A
 SHA-256 digest stands wherever a path does. Short forms: ``estimator: retrain``,
-``interventions: stages``, ``where: {source: vendor-b}``, ``group: {sex: [f, m]}``; ``metric`` is
-an ONNX file, ``tool`` the name of an outside tool; a probe's ``of`` takes ``data`` and
-``better`` from the probe.
+``interventions: stages``, ``where: {source: vendor-b}``, ``stage: all`` or a list of stages,
+``group: {sex: [f, m]}``; ``metric`` is an ONNX file, ``tool`` the name of an outside tool; a
+probe's ``of`` takes ``data`` and ``better`` from the probe.
 """
 
 import json
@@ -18,10 +18,13 @@ from typing import Any, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from auditor.edge.folder import read_log
 from auditor.effects import Probe, Query, QueryKind, Tool
 from auditor.errors import InputError
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.digest import DIGEST_PATTERN, Digest
+from auditor.stagelog.log import StageLog
+from service.cli.many_stages import over_stages
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 Plain = dict[str, Any]
@@ -123,7 +126,7 @@ def resolve_request(
         InputError: If a field is unknown, missing or wrong, or a path does not exist.
     """
     plain: Plain = dict(document)
-    paths = _Paths(base=base, places=places, tools=tools)
+    paths = _Paths(base=base, places=places, tools=tools, log=plain.get("log"))
     if "log" in plain:
         plain["log"] = paths.log(plain["log"])
     if "model" in plain:
@@ -146,10 +149,24 @@ def resolve_request(
 class _Paths:
     """Turns what stands in a document into digests; digests stay as they are."""
 
-    def __init__(self, *, base: Path, places: Places, tools: Mapping[str, Tool]) -> None:
+    def __init__(
+        self, *, base: Path, places: Places, tools: Mapping[str, Tool], log: object
+    ) -> None:
         self._base = base
         self._places = places
+        self._log = log
         self.tools = tools
+
+    def read_log(self) -> StageLog:
+        """Return the manifest of the request's log folder; of a digest nothing is known here."""
+        if not isinstance(self._log, str) or re.fullmatch(DIGEST_PATTERN, self._log):
+            raise InputError(
+                "log",
+                expected="a log folder, whose stages `stage: all` stands for",
+                found=self._log,
+                remedy="Name the folder, or list the stages: `stage: [a, b]`.",
+            )
+        return read_log((self._base / Path(self._log).expanduser()).resolve())[0]
 
     def log(self, value: object) -> str:
         return self._digest(value, where="log", put=self._places.log)
@@ -270,7 +287,11 @@ def _intervention(item: object, *, where: str, paths: _Paths) -> Plain:
         if "where" in reference:
             reference["where"] = _selection(reference["where"], where=f"{where}.reference.where")
         plain["reference"] = reference
-    _parse(Intervention, plain, where=where)
+    plain = over_stages(plain, where=where, log=paths.read_log)
+    if plain.get("kind") == "joint":
+        _parse(Joint, plain, where=where)
+    else:
+        _parse(Intervention, plain, where=where)
     return plain
 
 
