@@ -36,11 +36,12 @@ class FactualStage:
     Args:
         run: The recorded run.
         stage_index: The stage, from 0.
+        lane: How its steps are sampled; all of their examples by default.
     """
 
-    def __init__(self, run: Run, stage_index: int) -> None:
+    def __init__(self, run: Run, stage_index: int, *, lane: Lane | None = None) -> None:
         self._run, self._index = run, stage_index
-        self._batches = StageBatches(run, stage_index, lanes=[Lane()])
+        self._batches = StageBatches(run, stage_index, lanes=[lane or Lane()])
         forms = run.hyperparameters(stage_index).forms
         self._kinds = list(zip(forms, self._batches.sizes.tolist(), strict=True))
         self._repeats = Counter(self._kinds)
