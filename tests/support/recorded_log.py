@@ -1,6 +1,8 @@
 """A small real log and its evaluation data, recorded as a user would."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -25,8 +27,16 @@ def make_columns(seed: int) -> dict[str, torch.Tensor | list[str]]:
     return {"image": image, "label": label, "source": source, "id": torch.arange(EXAMPLES)}
 
 
-def write_recorded_log(folder: Path, *, stages: tuple[str, ...] = ("base", "tune")) -> nn.Module:
-    """Train a small network in stages of :data:`STEPS` steps and record it; return the network."""
+def write_recorded_log(
+    folder: Path,
+    *,
+    stages: tuple[str, ...] = ("base", "tune"),
+    rates: Mapping[str, float] = MappingProxyType({}),
+) -> nn.Module:
+    """Train a small network in stages of :data:`STEPS` steps and record it; return the network.
+
+    ``rates`` are learning rates of stages that have another one than 0.05.
+    """
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, CLASSES))
     with torch.no_grad():
@@ -37,7 +47,7 @@ def write_recorded_log(folder: Path, *, stages: tuple[str, ...] = ("base", "tune
         columns = make_columns(number)
         image, label = columns["image"], columns["label"]
         data = recorder.dataset(name, columns)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rates.get(name, 0.05), momentum=0.9)
         with recorder.stage(
             name,
             optimizer=optimizer,
