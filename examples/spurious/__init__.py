@@ -1,0 +1,1 @@
+"""What the two examples of spurious correlations share: the pipeline, the audit, the repair."""
