@@ -68,6 +68,7 @@ def carried(
                 run,
                 first.stage,
                 _twins(jumping, state_of),
+                lane=Lane(fraction=first.fraction, seed=first.seed, replica=first.replica),
                 curvature=first.curvature,
                 on_block=on_block,
             )

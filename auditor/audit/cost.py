@@ -84,9 +84,9 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
             steps = max(1, round(spec.tail * stage.steps))
             return steps * max(1, round(spec.fraction * _batch(stage)))
         case JumpStage():
-            exact = spec.curvature in {"exact", "ggn"}
-            products = TANGENT_GRADIENTS if exact else 1
-            return products * _examples(log.stages[spec.stage : spec.stage + 1])
+            stage = log.stages[spec.stage]
+            products = TANGENT_GRADIENTS if spec.curvature in {"exact", "ggn"} else 1
+            return products * stage.steps * max(1, round(spec.fraction * _batch(stage)))
         case CheckSegment():
             return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
         case Embedding():

@@ -8,6 +8,7 @@ from torch import Tensor
 from auditor.curvature.base import Curvature
 from auditor.dynamics.displacement import Twins, displaced_end, displacement
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching
+from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
 from auditor.dynamics.segment_curvature import stage_curvature
@@ -21,6 +22,7 @@ def jump(
     stage_index: int,
     twins: Sequence[Twins],
     *,
+    lane: Lane,
     curvature: StepCurvature,
     on_block: OnBlock,
 ) -> list[TrainingState]:
@@ -30,14 +32,17 @@ def jump(
 
     on the full state: parameters, optimizer tensors, counts and buffers. All displacements go along
     one replay of the recorded steps. Exact where every step is an affine map: a quadratic loss with
-    SGD, momentum or Nesterov and the exact curvature. Cost: a gradient a step, and about two more
-    for every displacement (none for curvature ``none``). Memory: a state, and a tangent and its
-    activations for every displacement.
+    SGD, momentum or Nesterov and the exact curvature. A lane that samples its steps takes their
+    Jacobians along a sampled replay; what they end in is still the recorded end plus the
+    displacement. Cost: a gradient a step on b of its B examples, and about two more for every
+    displacement (none for curvature ``none``). Memory: a state, and a tangent and its activations
+    for every displacement.
 
     Args:
         run: The recorded run.
         stage_index: The stage, from 0.
         twins: Counterfactual and factual states at the boundary before the stage.
+        lane: How the steps are sampled; it does not intervene.
         curvature: H in the Jacobian of a step.
         on_block: Told about every 32 steps.
 
@@ -52,7 +57,7 @@ def jump(
         Checked in identities/test_jump.py against retraining of quadratic runs and against
         products of Jacobians by central differences.
     """
-    factual, stage = FactualStage(run, stage_index), run.log.stages[stage_index]
+    factual, stage = FactualStage(run, stage_index, lane=lane), run.log.stages[stage_index]
     state = factual.start()
     moved = [displacement(run, stage_index, start=s, origin=o) for s, o in twins]
     tangents = stack([state.replaced(matching(one, state)) for one in moved])

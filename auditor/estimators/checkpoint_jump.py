@@ -8,6 +8,7 @@ displaced final parameters, not linearised. Final buffers stay as recorded (deci
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
@@ -22,9 +23,9 @@ from auditor.plan.twins import Twins, carry_twins, displaced_start
 class CheckpointJump(Estimator):
     """gamma(xi_K) - gamma(xi_K + J ... J (xi'_{b_t} - xi_{b_t})); exact for the last stage.
 
-    Cost: about three gradients a step of the later stages for each intervention, as many examples
-    as the recorded batches; with curvature ``source`` none but those of an EK-FAC. Stages that are
-    not skipped run their own steps on ``fraction`` of their examples too.
+    Cost: about three gradients a step of the later stages for each intervention and replica, on
+    ``step_fraction`` of the recorded examples; with curvature ``source`` none but those of an
+    EK-FAC. Stages that are not skipped run their own steps on ``fraction`` of their examples too.
 
     References:
         Curvature ``source``: Bae et al. (2024), arXiv 2405.12186.
@@ -33,31 +34,40 @@ class CheckpointJump(Estimator):
     curvature: CurvatureName | Literal["source"]
     curvature_examples: int
     fraction: float
+    step_fraction: float
+    replicas: int
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
-        actions, ends = self._twins(question)
-        return (*actions, *map(question.evaluate, ends))
+        needed: list[ActionSpec] = []
+        for replica in range(self.replicas):
+            actions, ends = self._twins(question, replica=replica)
+            needed += [*actions, *map(question.evaluate, ends)]
+        return tuple(needed)
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
-        displaced, twin = (
-            values.per_example(question.evaluate(end)) for end in self._twins(question)[1]
-        )  # [N] each
+        ends = [self._twins(question, replica=replica)[1] for replica in range(self.replicas)]
+        displaced, twins = (
+            np.stack([values.per_example(question.evaluate(end)) for end in of_replicas])
+            for of_replicas in zip(*ends, strict=True)
+        )  # [K, N] each
+        effects = twins - displaced
         first = question.stage_index
         executed = self.fraction == 1.0 or is_whole_skip(question.parts[first])
-        last = first == len(question.log.stages) - 1
-        return Sample(effects=(twin - displaced)[None], exact=last and executed)
+        if executed and first == len(question.log.stages) - 1:
+            return Sample(effects=effects[:1], exact=True)
+        return Sample(effects=effects)
 
-    def _twins(self, question: Question) -> tuple[tuple[ActionSpec, ...], Twins]:
-        """Return the actions, and the final states they lead to: displaced and factual."""
+    def _twins(self, question: Question, *, replica: int) -> tuple[tuple[ActionSpec, ...], Twins]:
+        """Return the actions of one replica, and the final states: displaced and factual."""
         first = question.stage_index
         started, twins = displaced_start(
             question.log_digest,
             first,
             intervention=question.parts[first],
             fraction=self.fraction,
-            replica=0,
+            replica=replica,
             seed=question.seed,
         )
         actions: list[ActionSpec] = list(started)
@@ -68,6 +78,8 @@ class CheckpointJump(Estimator):
                 twins,
                 curvature=self.curvature,
                 curvature_examples=self.curvature_examples,
+                fraction=self.step_fraction,
+                replica=replica,
                 seed=question.seed,
             )
             actions.append(carry)

@@ -52,11 +52,13 @@ def estimator_for(settings: EstimatorSettings) -> Estimator:
             return AaAdjoint(curvature=curvature, curvature_examples=examples)
         case SubsampledReplaySettings(fraction=fraction, replicas=replicas):
             return SubsampledReplay(fraction=fraction, replicas=replicas)
-        case CheckpointJumpSettings(
-            curvature=curvature, curvature_examples=examples, fraction=fraction
-        ):
+        case CheckpointJumpSettings():
             return CheckpointJump(
-                curvature=curvature, curvature_examples=examples, fraction=fraction
+                curvature=settings.curvature,
+                curvature_examples=settings.curvature_examples,
+                fraction=settings.fraction,
+                step_fraction=settings.step_fraction,
+                replicas=settings.replicas,
             )
         case CoarseReplaySettings():
             return CoarseReplay(

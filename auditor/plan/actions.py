@@ -70,7 +70,7 @@ class Advance(Record):
     """
 
     kind: Literal["advance"] = "advance"
-    code: Literal[1] = 1
+    code: Literal[2] = 2
     log: DigestField
     stage: int
     start: StateRef
@@ -124,8 +124,9 @@ class SettleStage(Record):
 class JumpStage(Record):
     """Carry a displacement through a stage by the Jacobians of its recorded steps.
 
-    It lies between ``start`` and ``origin``, as in :class:`SettleStage`. Result: the recorded end
-    of the stage plus what has become of it: a state.
+    It lies between ``start`` and ``origin``, as in :class:`SettleStage`. ``fraction``, ``replica``
+    and ``seed`` sample the steps, as in :class:`Advance`. Result: the recorded end of the stage
+    plus what has become of the displacement: a state.
     """
 
     kind: Literal["jump_stage"] = "jump_stage"
@@ -135,6 +136,9 @@ class JumpStage(Record):
     start: StateRef
     origin: StateRef
     curvature: StepCurvature
+    fraction: float = 1.0
+    replica: int = 0
+    seed: int = 0
 
 
 class FlowStage(Record):

@@ -32,7 +32,11 @@ def group_key(spec: ActionSpec) -> Digest:
                 "fraction": spec.fraction,
                 "executes_steps": not is_whole_skip(spec.intervention),
             })
-        case CoarseAdvance() | SettleStage() | JumpStage() | FlowStage():
+        case JumpStage():  # all displacements go along one sampling of the steps
+            return digest_of(
+                spec.model_dump(mode="json", by_alias=True, exclude={"start", "origin"})
+            )
+        case CoarseAdvance() | SettleStage() | FlowStage():
             lanes = {"start", "origin", "intervention", "replica", "seed"}
             return digest_of(spec.model_dump(mode="json", by_alias=True, exclude=lanes))
         case Evaluate():

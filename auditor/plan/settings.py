@@ -76,13 +76,16 @@ class CheckpointJumpSettings(Record):
     ``curvature`` stands in the Jacobians of the recorded steps; ``source`` takes one exponential of
     each stage's EK-FAC instead of its steps. ``curvature_examples`` is how many examples of each
     stage an EK-FAC is computed from, ``fraction`` the part b / B of the examples on which an
-    intervened stage that is not skipped is run.
+    intervened stage that is not skipped is run, ``step_fraction`` that on which the Jacobians of
+    later steps are taken, for ``replicas`` draws.
     """
 
     id: Literal["checkpoint_jump"] = "checkpoint_jump"
     curvature: CurvatureName | Literal["source"] = "exact"
     curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    step_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class CoarseReplaySettings(Record):

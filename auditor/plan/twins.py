@@ -92,6 +92,8 @@ def carry_twins(
     *,
     curvature: CurvatureName | Literal["source"],
     curvature_examples: int,
+    fraction: float,
+    replica: int,
     seed: int,
 ) -> tuple[JumpStage | FlowStage, Twins]:
     """Return the action that carries a displacement linearly through a stage, and the twins after.
@@ -115,5 +117,8 @@ def carry_twins(
             start=start,
             origin=origin,
             curvature=step_curvature(curvature, examples=curvature_examples, seed=seed),
+            fraction=fraction,
+            replica=0 if fraction == 1.0 else replica,
+            seed=0 if fraction == 1.0 else seed,
         )
     return action, (Computed(key=key_of(action)), Recorded(boundary=stage + 1))

@@ -43,7 +43,7 @@ def faded(run: Run, stage: int, *, alpha: float) -> Twins:
 def carried(run: Run, twins: Twins, *, first: int, curvature: StepCurvature = "exact") -> Twins:
     """Return the twins at the end of the run."""
     for stage in range(first, len(run.log.stages)):
-        displaced = jump(run, stage, [twins], curvature=curvature, on_block=quiet)[0]
+        displaced = jump(run, stage, [twins], lane=Lane(), curvature=curvature, on_block=quiet)[0]
         twins = (displaced, run.boundary(stage + 1))
     return twins
 
@@ -129,10 +129,10 @@ def test_displacements_together_equal_single_ones(case: str, curvature: StepCurv
     run = make_run(CASES[case])
     twins = [faded(run, 0, alpha=alpha) for alpha in (0.0, 0.5, 1.0)]
 
-    together = jump(run, 1, twins, curvature=curvature, on_block=quiet)
+    together = jump(run, 1, twins, lane=Lane(), curvature=curvature, on_block=quiet)
 
     for own, state in zip(twins, together, strict=True):
-        alone = jump(run, 1, [own], curvature=curvature, on_block=quiet)[0]
+        alone = jump(run, 1, [own], lane=Lane(), curvature=curvature, on_block=quiet)[0]
         torch.testing.assert_close(state.theta, alone.theta, rtol=1e-11, atol=1e-13)
 
 
@@ -160,7 +160,7 @@ def test_traced_jumps_equal_untraced_ones() -> None:
     run, other = (make_run((CASES["adamw kept"][0], spec)) for _ in range(2))
     twins = faded(run, 0, alpha=0.9)
 
-    traced = jump(run, 1, [twins], curvature="exact", on_block=quiet)[0]
+    traced = jump(run, 1, [twins], lane=Lane(), curvature="exact", on_block=quiet)[0]
 
     found = traced.theta - run.boundary(2).theta
     torch.testing.assert_close(found, by_differences(other, twins, first=1), rtol=1e-4, atol=1e-8)
@@ -174,4 +174,21 @@ def test_divergence_is_a_diagnosis() -> None:
     far = replace(displaced, theta=displaced.theta * 1e300)
 
     with pytest.raises(NumericalError, match=r"stages\[stage1\]\.steps\[5\.\."):
-        jump(run, 1, [(far, recorded)], curvature="exact", on_block=quiet)
+        jump(run, 1, [(far, recorded)], lane=Lane(), curvature="exact", on_block=quiet)
+
+
+def test_sampled_jumps_scatter_about_the_recorded_one() -> None:
+    run = make_run((CASES["momentum kept"][0], replace(CASES["momentum kept"][1], batch=8)))
+    twins = faded(run, 0, alpha=0.9)
+    lanes = [Lane(fraction=0.5, seed=1, replica=replica) for replica in range(40)]
+
+    ends = torch.stack([
+        jump(run, 1, [twins], lane=lane, curvature="exact", on_block=quiet)[0].theta
+        for lane in lanes
+    ])
+
+    whole = jump(run, 1, [twins], lane=Lane(), curvature="exact", on_block=quiet)[0].theta
+    scatter = ends.std(0)
+    assert bool((scatter > 0).all())
+    # The mean of 40 has an error of 0.16 sd, and half of each batch is a little off as well.
+    assert float(((ends.mean(0) - whole) / scatter).abs().max()) < 1.5

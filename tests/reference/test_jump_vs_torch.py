@@ -51,6 +51,19 @@ def test_removing_nothing_has_no_effect(curvature: str) -> None:
     assert effect.value == 0.0
 
 
+def test_replicas_sample_the_steps_and_their_mean_is_near_the_whole() -> None:
+    recorded = make_stage_log(stages=STAGES, steps=STEPS, optimizer="sgd", lr=0.02)
+    skip = Intervention(kind="skip", stage="stage0")
+    settings = CheckpointJumpSettings(step_fraction=0.5, replicas=4)
+
+    (sampled,) = audit(recorded, skip, estimator=settings).effects
+
+    (whole,) = audit(recorded, skip, estimator=CheckpointJumpSettings()).effects
+    assert sampled.value != whole.value
+    assert sampled.value == pytest.approx(whole.value, rel=0.1)
+    assert not sampled.exact_by_construction
+
+
 def test_windows_jump_from_the_end_of_their_stage() -> None:
     recorded = make_stage_log(stages=STAGES, steps=STEPS, optimizer="sgd")
     window = Intervention(kind="skip", stage="stage1", steps=StepWindow(first_step=8, end_step=9))

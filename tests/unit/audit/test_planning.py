@@ -28,6 +28,7 @@ ALL_SETTINGS = [
     CoarseReplaySettings(replicas=2),
     CheckpointJumpSettings(),
     CheckpointJumpSettings(curvature="source"),
+    CheckpointJumpSettings(curvature="ggn", step_fraction=0.25, replicas=2),
     DefaultSettings(),
 ]
 
