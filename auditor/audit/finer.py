@@ -8,7 +8,7 @@ import numpy as np
 from auditor.audit.effect_rows import paired
 from auditor.audit.questions import plain_queries
 from auditor.audit.results import BlobValues
-from auditor.effects import Effect, Probe, Query, Verdict
+from auditor.effects import Effect, Probe, Query
 from auditor.errors import NumericalError
 from auditor.estimators.base import Estimator, Floats, Question, Sample
 from auditor.estimators.interval import summarise
@@ -196,24 +196,19 @@ def joint_effects(
     for one in joints:
         for query in request.queries:
             joint = rows.get((query.name, one.label))
-            parts = [rows.get((query.name, part.label)) for part in one.parts]
-            single = [p.value for p in parts if p is not None and p.value is not None]
-            if joint is None or joint.value is None or len(single) < len(parts):
+            found_parts = [rows.get((query.name, part.label)) for part in one.parts]
+            single = [part for part in found_parts if part is not None and part.value is not None]
+            if joint is None or joint.value is None or len(single) < len(one.parts):
                 continue
-            every = [joint, *(part for part in parts if part is not None)]
+            stages = tuple(part.stage for part in one.parts)
             found.append(
                 JointEffect(
                     query=query.name,
                     intervention=one.label,
-                    stages=tuple(part.stage for part in one.parts),
+                    stages=stages,
                     value=joint.value,
-                    single_sum=float(sum(single)),
-                    text=joint_text(
-                        [part.stage for part in one.parts],
-                        joint=joint.value,
-                        single=single,
-                        resolved=all(effect.verdict is Verdict.EFFECT for effect in every),
-                    ),
+                    single_sum=float(sum(part.value or 0.0 for part in single)),
+                    text=joint_text(stages, joint, single),
                 )
             )
     return tuple(found)

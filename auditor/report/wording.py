@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from auditor.effects import Effect
+from auditor.effects import Effect, Verdict
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.request import Intervention, Joint
 from auditor.report.schema import Limitation
@@ -108,29 +108,25 @@ NEARLY = 0.1
 """Part of a joint effect within which figures are said to be about equal, or about none."""
 
 
-def joint_text(
-    stages: Sequence[str], *, joint: float, single: Sequence[float], resolved: bool
-) -> str:
+def joint_text(stages: Sequence[str], joint: Effect, single: Sequence[Effect]) -> str:
     """Return a joint effect beside the sum of single ones, and what their sizes say.
 
     Args:
         stages: Of the parts.
-        joint: The joint effect.
-        single: Effects of the parts on their own.
-        resolved: Whether all of them are called effects.
+        joint: The joint effect, which was computed.
+        single: Effects of the parts on their own, which were computed.
     """
+    whole, values = joint.value or 0.0, [effect.value or 0.0 for effect in single]
     text = (
-        f"joint effect of {{{', '.join(stages)}}} {joint:+.3g}, sum of single effects "
-        f"{sum(single):+.3g}"
+        f"joint effect of {{{', '.join(stages)}}} {whole:+.3g}, sum of single effects "
+        f"{sum(values):+.3g}"
     )
-    near = NEARLY * abs(joint)
-    if resolved and all(abs(value - joint) <= near for value in single):
-        return (
-            f"{text}: each is necessary, neither alone sufficient"
-            if len(single) == 2
-            else (f"{text}: each is necessary, none alone sufficient")
-        )
-    return f"{text}: single effects do not add up" if abs(sum(single) - joint) > near else text
+    near = NEARLY * abs(whole)
+    resolved = all(effect.verdict is Verdict.EFFECT for effect in (joint, *single))
+    if resolved and all(abs(value - whole) <= near for value in values):
+        which = "neither" if len(values) == 2 else "none"
+        return f"{text}: each is necessary, {which} alone sufficient"
+    return f"{text}: single effects do not add up" if abs(sum(values) - whole) > near else text
 
 
 LIMITATIONS = {

@@ -259,3 +259,26 @@ def test_drop_of_a_text_that_no_dataset_knows_is_refused(run: Run) -> None:
 
     with pytest.raises(InputError, match="one of a, x, found z"):
         intervened_examples(mixed, 1, intervention=drop, seed=0)
+
+
+def test_drop_of_a_whole_dataset_fills_from_the_stage_s_others(run: Run) -> None:
+    mixed = mixture(run, own=("a", "x"), bought=("v", "w"))
+    drop = Intervention(
+        kind="drop", stage="stage1", where=Selection(columns={"source": ("v", "w")})
+    )
+
+    examples = intervened_examples(mixed, 1, intervention=drop, seed=0)
+
+    recorded = recorded_examples(mixed, 1)
+    assert (examples.table == 0).all()
+    assert (examples.index[recorded.table == 0] == recorded.index[recorded.table == 0]).all()
+    assert set(examples.index.tolist()) <= set(recorded.index[recorded.table == 0].tolist())
+
+
+def test_drop_that_would_empty_a_stage_says_what_to_ask_instead(run: Run) -> None:
+    drop = Intervention(
+        kind="drop", stage="stage1", where=Selection(columns={"source": ("a", "b")})
+    )
+
+    with pytest.raises(InputError, match=r"'stage1'.*source=a\|b, which all .*`skip`.*`replace`"):
+        intervened_examples(run, 1, intervention=drop, seed=0)

@@ -86,6 +86,13 @@ def test_check_accepts_what_can_be_answered(request_):
             InputError,
         ),
         (
+            Intervention(
+                kind="drop", stage="stage1", where=Selection(columns={"source": ("own", "vendor")})
+            ),
+            "interventions[0].where",
+            InputError,
+        ),
+        (
             Intervention(kind="replace", stage="stage1", reference=Reference()),
             "interventions[0].reference",
             InputError,
