@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from auditor.report.finer import Allocation, Timeline
+from auditor.report.finer import AllocatedValue, Allocation, Timeline
 from auditor.report.schema import Report
 
 
@@ -18,18 +18,22 @@ def print_finer(report: Report, *, console: Console) -> None:
             console.print(f"- {joint.query}: {joint.text}", markup=False)
     for allocation in report.allocations:
         console.print()
+        context = ", ".join(allocation.context)
+        console.print(
+            f"{allocation.query}: Shapley values after {context} ({allocation.label})",
+            style="italic",
+            markup=False,
+        )
         console.print(allocation_table(allocation))
     for timeline in report.timelines:
         console.print()
+        console.print(f"{timeline.query}: {timeline.label}", style="italic", markup=False)
         console.print(timeline_table(timeline))
 
 
 def allocation_table(allocation: Allocation) -> Table:
     """Return the Shapley values of one query."""
     table = Table(
-        title=f"{escape(allocation.query)}: Shapley values after "
-        f"{escape(', '.join(allocation.context))} ({allocation.label})",
-        title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         show_footer=True,
@@ -41,19 +45,19 @@ def allocation_table(allocation: Allocation) -> Table:
     confidence = allocation.confidence
     table.add_column("interval" if confidence is None else f"{confidence:.0%} interval")
     for row in allocation.values:
-        known = row.low is not None and row.high is not None
-        interval = f"{row.low:+.4f} to {row.high:+.4f}" if known else "–"
-        table.add_row(
-            escape(row.stage), f"{row.value:+.4f}", "exact" if row.low == row.high else interval
-        )
+        table.add_row(escape(row.stage), f"{row.value:+.4f}", _interval(row))
     return table
+
+
+def _interval(row: AllocatedValue) -> str:
+    if row.low is None or row.high is None:
+        return "–"
+    return "exact" if row.low == row.high else f"{row.low:+.4f} to {row.high:+.4f}"
 
 
 def timeline_table(timeline: Timeline) -> Table:
     """Return the effects of one query's windows, and their sums by stage."""
     table = Table(
-        title=f"{escape(timeline.query)}: {timeline.label}",
-        title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
