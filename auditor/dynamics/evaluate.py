@@ -1,13 +1,14 @@
 """Queries at states: values per example, derivatives along a direction, the mean gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from auditor.dynamics.query_examples import Chunk, QueryExamples, query_examples
+from auditor.dynamics.query_examples import QueryExamples, query_examples
+from auditor.dynamics.query_functions import buffers_of, outputs_of, values_of
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.effects import AGGREGATES, DIFFERENTIABLE, Query, QueryKind
@@ -15,7 +16,6 @@ from auditor.errors import NumericalError, QueryError
 from auditor.model.aggregates import metric_of, statistics_of
 from auditor.model.metric_graph import MetricGraph
 from auditor.model.metrics.perplexity import perplexity_gradient
-from auditor.model.queries import query_values
 
 CHUNK_EXAMPLES = 512
 """How many examples are evaluated at once; values do not depend on it but by rounding."""
@@ -104,10 +104,10 @@ def project(
     require_differentiable(query)
     examples = query_examples(run, query)
     final = run.boundary(len(run.log.stages))
-    primals, tangents = (final.theta, *_buffers(final)), (direction.theta, *_buffers(direction))
+    primals, tangents = (final.theta, *buffers_of(final)), (direction.theta, *buffers_of(direction))
     parts = []
     for part in examples.chunks(chunk):
-        function = _values_of(run, query, part)
+        function = values_of(run, query, part)
         parts.append(torch.func.jvp(function, primals, tangents)[1])
     values = torch.cat(parts)
     if query.kind is QueryKind.PERPLEXITY:
@@ -135,11 +135,11 @@ def mean_query_gradient(run: Run, query: Query, *, chunk: int = CHUNK_EXAMPLES) 
     require_differentiable(query)
     examples = query_examples(run, query)
     final = run.boundary(len(run.log.stages))
-    point = (final.theta, *_buffers(final))
+    point = (final.theta, *buffers_of(final))
     total = [torch.zeros_like(tensor) for tensor in point]
     weights = _gradient_of_parts(run, final, query, examples=examples, chunk=chunk)  # [N]
     for part, weight in zip(examples.chunks(chunk), torch.split(weights, chunk), strict=True):
-        function = _values_of(run, query, part)
+        function = values_of(run, query, part)
         pulled = torch.func.vjp(function, *point)  # values [n] and the function that pulls back
         gradients = pulled[1](weight)
         total = [t + g for t, g in zip(total, gradients, strict=True)]
@@ -182,41 +182,13 @@ def require_finite_values(values: Tensor, *, query: Query) -> None:
         )
 
 
-def _values_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
-    """Return (theta, *buffers by sorted name) -> values [N] float64, or parts of a metric."""
-    outputs_of = _outputs_of(run, query, part)
-    # The exponential of a mean is differentiated through that mean.
-    summed = query.kind is QueryKind.PERPLEXITY
-    plain = query.model_copy(update={"kind": QueryKind.LOG_LIKELIHOOD}) if summed else query
-
-    def values(theta: Tensor, *buffers: Tensor) -> Tensor:
-        found = query_values(plain, outputs_of(theta, *buffers), part.target, counts=part.counts)
-        return -found if summed else found
-
-    return values
-
-
-def _outputs_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
-    """Return (theta, *buffers by sorted name) -> the output that the query reads, float64."""
-    last = len(run.log.stages) - 1
-    forward, constants = run.computations(last).forward, run.constants(last)
-    names = sorted(run.boundary(last + 1).buffers)
-
-    def output(theta: Tensor, *buffers: Tensor) -> Tensor:
-        named = {**constants, **dict(zip(names, buffers, strict=True))}
-        # float64 before exponentials are summed: it costs nothing and the query gains digits.
-        return forward(theta, named, part.inputs)[query.output].double()
-
-    return output
-
-
 def _metric_values(
     run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
 ) -> Tensor:
     """Return values [N]: the examples' own, or jackknife values of a metric."""
     if query.kind not in AGGREGATES:
         return torch.cat([
-            _values_of(run, query, part)(state.theta, *_buffers(state))
+            values_of(run, query, part)(state.theta, *buffers_of(state))
             for part in examples.chunks(chunk)
         ])
     statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
@@ -229,7 +201,7 @@ def _statistics(
     """Return what a metric needs to know of each example, [N, S], finite."""
     parts = []
     for part in examples.chunks(chunk):
-        output = _outputs_of(run, query, part)(state.theta, *_buffers(state))
+        output = outputs_of(run, query, part)(state.theta, *buffers_of(state))
         require_finite_values(output.reshape(len(output), -1).sum(dim=1), query=query)
         parts.append(statistics_of(query, output, part.target, counts=part.counts))
     return torch.cat(parts)
@@ -246,7 +218,7 @@ def _graph_values(
 ) -> Tensor:
     """Return the values of a user's metric graph, [N]."""
     parts = list(examples.chunks(chunk))
-    outputs = (_outputs_of(run, query, part)(state.theta, *_buffers(state)) for part in parts)
+    outputs = (outputs_of(run, query, part)(state.theta, *buffers_of(state)) for part in parts)
     if graph.per_example:
         return torch.cat([
             graph.values(output, part.target) for output, part in zip(outputs, parts, strict=True)
@@ -273,13 +245,9 @@ def _metric_graph(run: Run, query: Query) -> MetricGraph:
 def _gradient_of_parts(
     run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
 ) -> Tensor:
-    """Return the derivative of the query's mean or metric by what ``_values_of`` gives, [N]."""
+    """Return the derivative of the query's mean or metric by what ``values_of`` gives, [N]."""
     if query.kind is QueryKind.PERPLEXITY:
         statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
         return perplexity_gradient(*statistics.unbind(dim=-1))
     number = len(examples.target)
     return torch.full((number,), 1 / number, dtype=torch.float64, device=examples.target.device)
-
-
-def _buffers(state: TrainingState) -> tuple[Tensor, ...]:
-    return tuple(state.buffers[name] for name in sorted(state.buffers))
