@@ -40,9 +40,9 @@ class SegmentCurvature:
             theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
         ) -> tuple[Tensor, dict[str, Tensor]]:
             mean, new_buffers = gradient_function(theta.detach(), buffers, batch)
+            product = active * self.eigen.product(active * theta)
             # The difference is zero: it adds a derivative and nothing to the value.
-            moved = active * (theta - theta.detach())
-            return mean.detach() + active * self.eigen.product(moved), new_buffers
+            return mean.detach() + (product - product.detach()), new_buffers
 
         return gradient
 

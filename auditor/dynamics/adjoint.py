@@ -2,31 +2,27 @@
 
 from collections.abc import Sequence
 from math import ceil, sqrt
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from auditor.curvature.base import Curvature
-from auditor.dynamics.factual import FactualBlock, FactualStage, matching
+from auditor.dynamics.factual import FactualBlock, FactualStage, matching, tensor_bytes
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
+from auditor.dynamics.pullback import Pullback
 from auditor.dynamics.run import Run
 from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState
-from auditor.dynamics.stepping import (
-    StepKind,
-    TensorFunction,
-    require_finite_state,
-    step_function,
-    step_map,
-    unpacked,
-)
+from auditor.dynamics.stepping import require_finite_state
 from auditor.dynamics.trajectory import replay
 from auditor.plan.curvature import StepCurvature
 
 KEEP_BYTES = 256 * 2**20
 """A stage whose states all fit in this is swept without a second recomputation."""
+
+HELD_BYTES = 2**30
+"""How much may be kept of what the way back needs of steps, so that it is not computed again."""
 
 
 def sweep(
@@ -38,9 +34,12 @@ def sweep(
         = \langle \lambda_{k+1},\, \Phi_k(\xi_k) - \xi_k \rangle,
         \qquad \lambda_k = J_k^T \lambda_{k+1}, \quad \lambda_K = (\nabla\gamma, 0)
 
-    The sum over a stage's steps is its AA-Score, that over a window the window's. Cost: one
-    recomputation of the run and one vector-Jacobian product a step, 3.3 gradients a step in all;
-    4.3 where a stage's states exceed ``KEEP_BYTES``. Memory: then 2 sqrt(steps) states.
+    The sum over a stage's steps is its AA-Score, that over a window the window's. Cost in
+    gradients a step, recomputation of the run included: 3 (exact), 2.3 (Gauss-Newton), 1 and a
+    product in the eigenbasis (EK-FAC), 1 (none). One more for steps that are too few to be
+    traced, or of which the way back needs more than ``HELD_BYTES`` hold; another where a stage's
+    states exceed ``KEEP_BYTES``. Memory: then 2 sqrt(steps) states, besides the two bounds.
+    Measured by ``python -m benchmarks.sweep_cost``.
 
     Args:
         run: The recorded run.
@@ -71,6 +70,15 @@ def sweep(
     return torch.cat(parts[::-1]) if parts else torch.zeros(0, dtype=torch.float64)
 
 
+class _Step(NamedTuple):
+    """A step on the way forth; ``held`` is what its way back needs, if it was kept."""
+
+    pullback: Pullback
+    state: tuple[Tensor, ...]
+    arguments: tuple[Tensor, ...]
+    held: tuple[Tensor, ...] | None
+
+
 @final
 class _StageSweep:
     """The way back through one stage."""
@@ -79,7 +87,7 @@ class _StageSweep:
         self, run: Run, index: int, *, curvature: StepCurvature, progress: Progress
     ) -> None:
         self._run, self._index = run, index
-        self._curvature = curvature
+        self._curvature = stage_curvature(run, index, curvature)
         self._progress = progress
         self._factual = FactualStage(run, index)
 
@@ -90,10 +98,10 @@ class _StageSweep:
         parts: list[Tensor] = []
         for steps, state in reversed(self._checkpoints(start)):
             blocks = self._factual.blocks(steps)
-            states = self._states(state, blocks)
+            forth = self._forth(state, blocks)
             for block in reversed(blocks):
-                own = states[block.steps.start - steps.start : block.steps.stop - steps.start]
-                vector, effects = self._pull_block(block, own, vector=vector, like=start)
+                own = [forth.pop() for _ in block.steps][::-1]
+                vector, effects = self._back(block, own, vector)
                 parts.append(effects)
         transition, boundary = self._run.transition(self._index), self._run.boundary(self._index)
 
@@ -118,81 +126,39 @@ class _StageSweep:
                 ).states[0]
         return result
 
-    def _states(
-        self, state: TrainingState, blocks: Sequence[FactualBlock]
-    ) -> list[tuple[Tensor, ...]]:
-        """Return the state before every step of some blocks."""
-        states = []
+    def _forth(self, state: TrainingState, blocks: Sequence[FactualBlock]) -> list[_Step]:
+        """Return every step of some blocks, of the last ones also what their way back needs."""
+        steps: list[_Step] = []
         tensors = state.tensors
+        left = sum(len(block.steps) for block in blocks)
         for block in blocks:
-            arguments = self._factual.arguments(block)
-            kind = StepKind(form=block.form, uniform=False, gated=False, lanes=None, shared=True)
-            function = self._factual.traced(
-                step_function(self._run, self._index, kind=kind, like=state),
-                block,
-                key=("step", kind, self._structure(state)),
-                arguments=(*tensors, *arguments[0]),
-            )
-            for of_step in arguments:
-                states.append(tensors)
-                tensors = function(*tensors, *of_step)
+            pullback = Pullback(
+                self._run, self._index, block,
+                factual=self._factual, curvature=self._curvature, like=state,
+            )  # fmt: skip
+            for arguments in pullback.arguments:
+                after, held = pullback.forth(tensors, arguments)
+                if held is not None and left * tensor_bytes(held) > HELD_BYTES:
+                    held = None
+                steps.append(_Step(pullback, tensors, arguments, held))
+                tensors = after
+                left -= 1
             self._progress.add(len(block.steps))
-        return states
+        return steps
 
-    def _pull_block(
-        self,
-        block: FactualBlock,
-        states: Sequence[tuple[Tensor, ...]],
-        *,
-        vector: tuple[Tensor, ...],
-        like: TrainingState,
+    def _back(
+        self, block: FactualBlock, steps: Sequence[_Step], vector: tuple[Tensor, ...]
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the cotangent before a block, and the effect of each of its steps, [n]."""
-        arguments = self._factual.arguments(block)
-        function = self._factual.traced(
-            self._pull_step(block, like=like),
-            block,
-            key=("adjoint", block.form, self._h(), self._structure(like)),
-            arguments=(*states[0], *vector, *arguments[0]),
-        )
         effects = []
-        for tensors, of_step in zip(reversed(states), reversed(arguments), strict=True):
-            *pulled, effect = function(*tensors, *vector, *of_step)
-            vector = tuple(pulled)
+        for step in reversed(steps):
+            vector, effect = step.pullback.back(
+                step.state, step.arguments, vector=vector, held=step.held
+            )
             effects.append(effect)
         require_finite_state(vector, run=self._run, stage_index=self._index, block=block.steps)
         self._progress.add(len(block.steps))
         return vector, torch.stack(effects[::-1])
-
-    def _pull_step(self, block: FactualBlock, *, like: TrainingState) -> TensorFunction:
-        """Return (*state, *cotangent after, *arguments) -> (*cotangent before, effect)."""
-        phi = step_map(self._run, self._index, form=block.form, uniform=False, curvature=self._h())
-        width = len(like.tensors)
-
-        def pull(*arguments: Tensor) -> tuple[Tensor, ...]:
-            before, vector = arguments[:width], arguments[width : 2 * width]
-            row, batch, _ = unpacked(arguments[2 * width :], gated=False)
-
-            def of_state(*tensors: Tensor) -> tuple[Tensor, ...]:
-                return phi(like.replaced(tensors), batch, row).tensors
-
-            pulled = torch.func.vjp(of_state, *before)
-            change = [b - a for a, b in zip(before, pulled[0], strict=True)]
-            return (*pulled[1](vector), _inner(vector, change))
-
-        return pull
-
-    def _h(self) -> Curvature:
-        return stage_curvature(self._run, self._index, self._curvature)
-
-    def _structure(self, state: TrainingState) -> tuple[tuple[str, ...], ...]:
-        return tuple(sorted(state.slots)), tuple(sorted(state.buffers))
-
-
-def _inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Return the inner product of two vectors, [] float64."""
-    products = [(a.double() * b.double()).sum() for a, b in zip(left, right, strict=True)]
-    return torch.stack(products).sum()
 
 
 def _quiet(_done: int, _total: int) -> None:

@@ -1,6 +1,7 @@
 """The recorded steps of a stage, block by block, for what goes along the factual trajectory."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import final
@@ -12,7 +13,13 @@ from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.minibatches import Lane, StageBatches
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
-from auditor.dynamics.stepping import TensorFunction, step_arguments, traced_when_worth
+from auditor.dynamics.stepping import (
+    WORTH_TRACING,
+    TensorFunction,
+    step_arguments,
+    traced_when_worth,
+)
+from auditor.model.two_parts import Early, Late, Tensors, trace_in_two_parts
 
 
 @final
@@ -84,9 +91,48 @@ class FactualStage:
             key: Tells functions of this stage apart.
             arguments: Example arguments.
         """
-        run, steps = self._run, self._repeats[self._kinds[block.steps.start]]
-        own = (*key, id(run.objective(self._index)), run.spans(self._index))
-        return traced_when_worth(run, lambda: function, key=own, arguments=arguments, steps=steps)
+        return traced_when_worth(
+            self._run,
+            lambda: function,
+            key=self._own(key),
+            arguments=arguments,
+            steps=self._repeats[self._kinds[block.steps.start]],
+        )
+
+    def in_two_parts(
+        self,
+        function: Callable[..., tuple[Tensors, Tensors]],
+        block: FactualBlock,
+        *,
+        key: tuple[object, ...],
+        early: Tensors,
+        late: Tensors,
+    ) -> tuple[Early, Late] | None:
+        """Return a function of one step in two parts, or None where tracing does not pay.
+
+        Args:
+            function: (*early, *late) -> (early results, late results).
+            block: Where it is wanted.
+            key: Tells functions of this stage apart.
+            early: Example arguments.
+            late: Example arguments that are known later.
+        """
+        if self._repeats[self._kinds[block.steps.start]] < WORTH_TRACING:
+            return None
+        shapes = tuple((tuple(a.shape), a.dtype) for a in (*early, *late))
+        return self._run.keep(
+            ("two parts", self._own(key), shapes),
+            lambda: trace_in_two_parts(function, early=early, late=late),
+        )
+
+    def _own(self, key: tuple[object, ...]) -> tuple[object, ...]:
+        return (*key, id(self._run.objective(self._index)), self._run.spans(self._index))
+
+
+def tensor_bytes(tensors: Iterable[Tensor]) -> int:
+    """Return the memory of some tensors; what they share is counted once."""
+    stores = [tensor.untyped_storage() for tensor in tensors]
+    return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
 
 
 def matching(vector: TrainingState, like: TrainingState) -> tuple[Tensor, ...]:

@@ -5,7 +5,7 @@ paid once: the result calls nothing but tensor operations, in the same order on 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 
 import torch
@@ -46,8 +46,7 @@ def trace(
         result_structures.append(result_structure)
         return flat_result
 
-    with torch.no_grad():
-        run = _straight_line(make_fx(flat)(*leaves))
+    run = cast("Callable[..., list[Tensor]]", straight_line_module(flat, leaves).forward)
     (result_structure,) = set(result_structures)
 
     def traced(*arguments: *Arguments) -> Result:
@@ -66,8 +65,15 @@ def trace(
     return traced
 
 
-def _straight_line(module: GraphModule) -> Callable[..., list[Tensor]]:
-    """Return the module's code without what is idle: copies by name, and results nobody reads."""
+def straight_line_module(
+    flat: Callable[..., list[Tensor]], arguments: Sequence[Tensor]
+) -> GraphModule:
+    """Return a function of tensors as operations without what is idle.
+
+    Idle are copies by name, what was computed before, and results that nobody reads.
+    """
+    with torch.no_grad():
+        module: GraphModule = make_fx(flat)(*arguments)
     aten = torch.ops.aten
     for node in list(module.graph.nodes):
         source = node.args[0] if node.args else None
@@ -77,9 +83,49 @@ def _straight_line(module: GraphModule) -> Callable[..., list[Tensor]]:
             node.replace_all_uses_with(source)
         elif node.target is aten.t.default and source.target is aten.t.default:
             node.replace_all_uses_with(cast("Node", source.args[0]))
+        elif node.target is aten.sub.Tensor and node.args == (source, source) and not node.kwargs:
+            # x minus x held constant: only its derivative was wanted.
+            with module.graph.inserting_before(node):
+                zero = module.graph.call_function(aten.zeros_like.default, (source,))
+            node.replace_all_uses_with(zero)
+    _share_equal_calls(module)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return cast("Callable[..., list[Tensor]]", module.forward)
+    return module
+
+
+def _share_equal_calls(module: GraphModule) -> None:
+    """Compute once what is computed twice: a forward pass at theta and at theta held constant.
+
+    Values that are written in place, what they are views of and who reads them are left alone.
+    """
+    alone: set[Node] = set()
+    for node in module.graph.nodes:
+        if writes_in_place(node):
+            written = cast("Node", node.args[0])
+            alone |= {node, written}
+            while _is_view(written):
+                written = cast("Node", written.args[0])
+                alone.add(written)
+    alone |= {reader for node in alone for reader in node.users}
+    seen: dict[object, Node] = {}
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node.all_input_nodes and node not in alone:
+            key = (node.target, node.args, tuple(sorted(node.kwargs.items())))
+            first = seen.setdefault(key, node)
+            if first is not node:
+                node.replace_all_uses_with(first)
+
+
+def writes_in_place(node: Node) -> bool:
+    """Say whether a call writes to its first argument."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _is_view(node: Node) -> bool:
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.all_input_nodes:
+        return False
+    return any(argument.alias_info is not None for argument in node.target._schema.arguments)
 
 
 @final

@@ -48,9 +48,11 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
     ),
     EstimatorRow(
         id="aa_score",
-        answers="the derivative of the query by the stage's updates (tangent or adjoint)",
+        answers="the derivative of the query by the stage's updates (tangent or adjoint; "
+        "curvature exact, ggn, ekfac or none)",
         level=2,
-        cost="about 3 gradients a later step; tangent once a stage, adjoint once a query",
+        cost="1 (none, ekfac) to 3 (exact) gradients a later step; tangent once a stage, adjoint "
+        "once a query",
         interventions="skip, fade",
         interval="no",
     ),
