@@ -7,6 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from auditor.dynamics.heat import excess
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,7 @@ def adam_update(
     numbers: AdamNumbers,
     form: AdamForm,
     expand: Callable[[Tensor], Tensor],
+    heat: tuple[Tensor, float] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     r"""Return theta and (m, v, count) after one step of ``torch.optim.Adam`` or ``AdamW``.
 
@@ -64,6 +67,8 @@ def adam_update(
         numbers: Hyperparameters.
         form: Which terms take part.
         expand: Brings one number per tensor, [n], to [P], or to [1] when all n are equal.
+        heat: The averaged noise of sub-samples, [P], and b / B; what v' holds too much for it stays
+            in v' and is kept out of the update, see :mod:`auditor.dynamics.heat`.
 
     References:
         Kingma and Ba (2015), arXiv 1412.6980; Loshchilov and Hutter (2019), arXiv 1711.05101;
@@ -84,7 +89,8 @@ def adam_update(
     exact = count.double()  # float64 in any run: see AdamNumbers
     rate = numbers.learning_rate / (1 - numbers.beta1**exact)  # [n]
     correction = (1 - numbers.beta2**exact).sqrt()  # [n]
-    root = smooth_root(second) / expand(correction.to(dtype)) + numbers.eps.to(dtype)
+    seen = second if heat is None else second - excess(second, heat[0], fraction=heat[1])
+    root = smooth_root(seen) / expand(correction.to(dtype)) + numbers.eps.to(dtype)
     return theta - expand(rate.to(dtype)) * (first / root), (first, second, count)
 
 

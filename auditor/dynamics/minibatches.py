@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.draws import subsample, used_examples
+from auditor.dynamics.drawn import drawn_positions
 from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.progress import BLOCK_STEPS
 from auditor.dynamics.run import Run
@@ -112,10 +113,11 @@ class StageBatches:
         sizes = np.diff(self._examples[0].offsets)  # [steps]
         self.alpha = np.stack([gates(stage, lane.intervention) for lane in lanes])
         """Gate of every lane and step, [L, steps]."""
-        fraction = lanes[0].fraction
+        self.fraction = fraction = lanes[0].fraction
         self.sizes = np.array([used_examples(n, fraction=fraction) for n in sizes.tolist()])
         """Examples per lane and step, [steps]."""
         self._full_sizes = sizes
+        self._drawn: dict[Hashable, tuple[np.ndarray, ...]] = {}
 
     def shared(self, lanes: Sequence[int]) -> bool:
         """Say whether these lanes use the same examples with the same weights at every step."""
@@ -194,21 +196,27 @@ class StageBatches:
         rows = self._pool.rows(examples, begin, stop)
         weights = None if examples.weights is None else examples.weights[begin:stop]
         if own.fraction < 1:
+            drawn = self._positions(lane)
             kept = np.concatenate([
-                examples.offsets[step] - begin + self._positions(own, step)
-                for step in range(first, end)
+                examples.offsets[step] - begin + drawn[step] for step in range(first, end)
             ])  # fmt: skip
             rows = rows[kept]
             weights = None if weights is None else weights[kept]
         shape = (end - first, -1)
         return rows.reshape(shape), None if weights is None else weights.reshape(shape)
 
-    def _positions(self, lane: Lane, step: int) -> np.ndarray:
-        return subsample(
-            int(self._full_sizes[step]),
-            fraction=lane.fraction,
-            key=(lane.seed, self._run.log_digest, self._stage.first_step + step, lane.replica),
-        )
+    def _positions(self, lane: int) -> tuple[np.ndarray, ...]:
+        """Return which positions of each step's examples a lane uses."""
+        identity = self._identity(lane)
+        if identity not in self._drawn:
+            own = self._lanes[lane]
+            self._drawn[identity] = drawn_positions(
+                self._examples[lane],
+                target=self._stage.bindings.target,
+                fraction=own.fraction,
+                key=(own.seed, self._run.log_digest, self._stage.first_step, own.replica),
+            )
+        return self._drawn[identity]
 
     def _weights(self, index: Tensor, weights: Sequence[np.ndarray | None]) -> Tensor:
         """Return the factor of every example's loss, in the shape of ``index``."""

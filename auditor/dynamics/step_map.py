@@ -10,6 +10,7 @@ from torch import Tensor
 from auditor.curvature.base import GradientFunction
 from auditor.dynamics.adam import AdamForm, AdamNumbers, adam_update
 from auditor.dynamics.groups import GroupSpan
+from auditor.dynamics.heat import NOISE, SECOND, halves
 from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.sgd import SgdForm, sgd_update
 from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
@@ -32,6 +33,7 @@ class StepMap:
         spans: Where each group lies, and last the frozen parameters, which stay as they are.
         form: Which terms each group's arithmetic has.
         uniform: Whether the tensors of each group share one count (or ``initialised``).
+        fraction: b / B where Adam's second moment is rid of a sub-sample's noise, else None.
     """
 
     gradient_of: GradientFunction
@@ -39,6 +41,7 @@ class StepMap:
     spans: Sequence[GroupSpan]
     form: StepForm
     uniform: bool
+    fraction: float | None = None
 
     def __call__(self, state: TrainingState, batch: Minibatch, row: Tensor) -> TrainingState:
         """Return xi_{k+1}.
@@ -49,13 +52,34 @@ class StepMap:
             row: The step's row of :class:`~auditor.dynamics.hyperparameters.Hyperparameters`.
         """
         buffers = {**state.buffers, **self.constants}
-        gradient, new_buffers = self.gradient_of(state.theta, buffers, batch)
-        return self.update(state, gradient, row=row, buffers=new_buffers)
+        if self.fraction is None:
+            gradient, new_buffers = self.gradient_of(state.theta, buffers, batch)
+            return self.update(state, gradient, row=row, buffers=new_buffers)
+        first, second, part = halves(batch)
+        one, buffers = self.gradient_of(state.theta, buffers, first)
+        other, buffers = self.gradient_of(state.theta, {**buffers, **self.constants}, second)
+        gradient = part * one + (1 - part) * other
+        noise = ((one - other) / 2).square()
+        return self.update(state, gradient, row=row, buffers=buffers, noise=noise)
 
     def update(
-        self, state: TrainingState, gradient: Tensor, *, row: Tensor, buffers: dict[str, Tensor]
+        self,
+        state: TrainingState,
+        gradient: Tensor,
+        *,
+        row: Tensor,
+        buffers: dict[str, Tensor],
+        noise: Tensor | None = None,
     ) -> TrainingState:
-        """Return the state after the optimizer's update by a given gradient, [P]."""
+        """Return the state after the optimizer's update by a given gradient, [P].
+
+        Args:
+            state: The state before.
+            gradient: [P].
+            row: The step's row of hyperparameters.
+            buffers: After the forward pass.
+            noise: Variance of a sub-sample's gradient, [P]; see :mod:`auditor.dynamics.heat`.
+        """
         numbers = row.unbind(0)
         columns = len(numbers) // len(self.form)
         parts: list[Pieces] = []
@@ -67,7 +91,14 @@ class StepMap:
             if isinstance(form, SgdForm):
                 after = _sgd(before, own, numbers=of_group, form=form, expand=expand)
             else:
-                after = _adam(before, own, numbers=of_group, form=form, expand=expand)
+                after = _adam(
+                    before,
+                    own,
+                    numbers=of_group,
+                    form=form,
+                    expand=expand,
+                    heat=None if noise is None else (span.entries(noise), self.fraction or 1.0),
+                )
             parts.append({**before, **after})
         if self.spans[-1].layout.names:
             parts.append(_cut(state, self.spans[-1]))
@@ -107,19 +138,26 @@ def _adam(
     numbers: Sequence[Tensor],
     form: AdamForm,
     expand: Callable[[Tensor], Tensor],
+    heat: tuple[Tensor, float] | None,
 ) -> Pieces:
     lr, beta1, beta2, eps, decay = numbers
+    averaged: Pieces = {}
+    if heat is not None:
+        noise, fraction = heat
+        averaged[NOISE] = torch.lerp(before[NOISE], noise, (1 - beta2).to(noise.dtype))
+        heat = (averaged[NOISE], fraction)
     theta, (first, second, count) = adam_update(
         before["theta"],
         gradient,
-        (before["exp_avg"], before["exp_avg_sq"], before["count"]),
+        (before["exp_avg"], before[SECOND], before["count"]),
         numbers=AdamNumbers(
             learning_rate=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay
         ),
         form=form,
         expand=expand,
+        heat=heat,
     )
-    return {"theta": theta, "exp_avg": first, "exp_avg_sq": second, "count": count}
+    return {"theta": theta, "exp_avg": first, SECOND: second, "count": count, **averaged}
 
 
 def _cut(state: TrainingState, span: GroupSpan) -> Pieces:

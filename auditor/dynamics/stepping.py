@@ -39,6 +39,7 @@ class StepKind:
         lanes: Number of lanes, or None for a state without lane axis.
         shared: Whether all lanes use the same examples.
         own_numbers: Whether lanes have hyperparameters of their own.
+        fraction: b / B where Adam's second moment is rid of the sub-sample's noise, else None.
     """
 
     form: StepForm
@@ -47,10 +48,17 @@ class StepKind:
     lanes: int | None
     shared: bool
     own_numbers: bool = False
+    fraction: float | None = None
 
 
 def step_map(
-    run: Run, stage_index: int, *, form: StepForm, uniform: bool, curvature: Curvature
+    run: Run,
+    stage_index: int,
+    *,
+    form: StepForm,
+    uniform: bool,
+    curvature: Curvature,
+    fraction: float | None = None,
 ) -> StepMap:
     """Return Phi_k for the steps of one form."""
     return StepMap(
@@ -59,6 +67,7 @@ def step_map(
         spans=run.spans(stage_index),
         form=form,
         uniform=uniform,
+        fraction=fraction,
     )
 
 
@@ -74,7 +83,12 @@ def step_function(
         like: A state with the structure of those that will be passed.
     """
     phi = step_map(
-        run, stage_index, form=kind.form, uniform=kind.uniform, curvature=ExactCurvature()
+        run,
+        stage_index,
+        form=kind.form,
+        uniform=kind.uniform,
+        curvature=ExactCurvature(),
+        fraction=kind.fraction,
     )
     width = len(like.tensors)
 

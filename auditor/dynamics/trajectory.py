@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.changes import intervened_hyperparameters
+from auditor.dynamics.heat import SECOND, with_noise, without_noise
 from auditor.dynamics.hyperparameters import Hyperparameters
 from auditor.dynamics.minibatches import Lane, StageBatches, require_lane
 from auditor.dynamics.progress import OnBlock, Progress
@@ -123,7 +124,7 @@ def replay(
         )
         for span in spans_of(batches, numbers, steps=steps):
             examples += group.execute(span, progress=progress)
-        for i, state in zip(members, group.states, strict=True):
+        for i, state in zip(members, group.finished(), strict=True):
             result[i] = state
     progress.finish()
     return Advanced(states=result, gradient_examples=examples)
@@ -132,6 +133,20 @@ def replay(
 def _skips_all(lane: Lane) -> bool:
     intervention = lane.intervention
     return intervention is not None and intervention.kind == "skip" and intervention.steps is None
+
+
+def _cooled_fraction(
+    run: Run, stage_index: int, *, batches: StageBatches, states: Sequence[TrainingState]
+) -> float | None:
+    """Return b / B where Adam's second moment can be rid of sub-sampling noise, else None.
+
+    Halves need two examples, and a forward pass that normalises by batch statistics would see
+    other statistics in each half.
+    """
+    graph = run.log.graphs[run.log.stages[stage_index].graph]
+    adaptive = SECOND in states[0].slots
+    split = graph.batch_norm != "batch" and int(batches.sizes.min()) > 1
+    return batches.fraction if adaptive and split and batches.fraction < 1 else None
 
 
 @final
@@ -153,9 +168,18 @@ class _Group:
         ]
         self._run, self._stage_index, self._batches = run, stage_index, batches
         self._numbers = numbers
+        self._fraction = _cooled_fraction(run, stage_index, batches=batches, states=self.states)
+        if self._fraction is not None:
+            self.states = [with_noise(state) for state in self.states]
         spans = run.spans(stage_index)
         self._uniform = all(uniform_groups(state, spans) for state in states)
         self._repeats: dict[object, int] = {}
+
+    def finished(self) -> list[TrainingState]:
+        """Return the states in the layout of the stage's end."""
+        if self._fraction is None:
+            return self.states
+        return [without_noise(state, fraction=self._fraction) for state in self.states]
 
     def execute(self, span: Span, *, progress: Progress) -> int:
         """Advance the lanes that move and return the gradient-examples that it took."""
@@ -225,6 +249,7 @@ class _Group:
             lanes=None if len(span.moving) == 1 else len(span.moving),
             shared=self._batches.shared(span.moving),
             own_numbers=self._numbers_differ(span),
+            fraction=self._fraction,
         )
         structure = (tuple(sorted(state.slots)), tuple(sorted(state.buffers)))
         key = ("advance", id(run.objective(index)), run.spans(index), kind, structure)
