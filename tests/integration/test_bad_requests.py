@@ -103,7 +103,7 @@ def dropped(**columns: str | int) -> tuple[Intervention, ...]:
 
 Case = tuple[dict[str, Any], type[AuditorError], str, str, str]
 
-CHANGE = Intervention(kind="change", stage="stage1", hyperparameters={"lr": Change(scale=0.5)})
+CHANGE = Intervention(kind="change", stage="stage1", hyperparameters={"beta1": Change(value=0.5)})
 FADE = Intervention(kind="fade", stage="stage1", alpha=0.5)
 REFUSED: dict[str, Case] = {
     "log": ({"log": NEVER_SENT}, ArtifactMissingError, NEVER_SENT, "", ""),
@@ -134,7 +134,7 @@ REFUSED: dict[str, Case] = {
     ),
     "change": (
         {"interventions": (CHANGE,)},
-        UnsupportedError, "interventions[0].kind", "skip, fade, replace or drop", "change",
+        InputError, "interventions[0].hyperparameters.beta1", "lr, weight_decay, momentum", "beta1",
     ),
     "fade by task vector": (
         {"interventions": (FADE,), "estimator": TaskVectorSettings()},
