@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auditor.audit.bisect_compare import Difference, differences
 from auditor.audit.bisect_derive import derived
@@ -35,6 +34,7 @@ from auditor.audit.local import (
 )
 from auditor.audit.results import BlobValues
 from auditor.effects import Probe, Query
+from auditor.errors import NumericalError
 from auditor.plan.actions import ActionKey, ActionSpec, Advance, key_of
 from auditor.plan.request import AuditRequest
 from auditor.plan.settings import RetrainSettings
@@ -164,14 +164,14 @@ def _judged(
     a, b = (_mean(trajectory, query, values) for trajectory in (plan.a, plan.b))
     gap = b - a
     drawn = {
-        key: np.array([_mean(draw, query, values) for draw in trajectories])
+        key: [_mean_if_finite(draw, query, values) for draw in trajectories]
         for key, trajectories in plan.draws.items()
     }
     explanations = tuple(
         _explanation(
             plan,
             position,
-            value=_mean(trajectory, query, values),
+            value=_mean_if_finite(trajectory, query, values),
             b=b,
             gap=gap,
             drawn=drawn,
@@ -192,7 +192,11 @@ def _judged(
         explanations=explanations,
         cause=cause,
         statement=_statement(
-            query, gap, gap_noise, cause=None if cause is None else explanations[cause]
+            query,
+            b=b,
+            gap=gap,
+            noise=gap_noise,
+            cause=None if cause is None else explanations[cause],
         ),
     )
 
@@ -201,30 +205,32 @@ def _explanation(
     plan: _Plan,
     position: int,
     *,
-    value: float,
+    value: float | None,
     b: float,
     gap: float,
-    drawn: dict[tuple[int, DrawKind], NDArray[np.float64]],
+    drawn: dict[tuple[int, DrawKind], list[float | None]],
     request: BisectRequest,
 ) -> Explanation:
     difference = plan.differences[position]
-    explained = b - value
-    share = None if gap == 0 else explained / gap
-    plain = {
+    named = {
         "stage": plan.b.log.stages[difference.stage].name,
         "part": difference.part,
         "what": difference.what,
-        "value": value,
-        "explained": explained,
-        "share": share,
     }
+    if value is None:
+        return Explanation.model_validate({**named, "verdict": "diverged"})
+    explained = b - value
+    share = None if gap == 0 else explained / gap
+    plain = {**named, "value": value, "explained": explained, "share": share}
     kind = draw_kind(difference)
-    if kind is None:
+    draws = [] if kind is None else drawn[difference.stage, kind]
+    finite = [draw for draw in draws if draw is not None]
+    if kind is None or len(finite) < len(draws):
         return Explanation.model_validate({**plain, "verdict": "no noise scale"})
     judged = sum(draw_kind(other) is not None for other in plan.differences)
     interval = interval_of(
         explained,
-        drawn[difference.stage, kind],
+        np.array(finite),
         inflation=plan.inflations[difference.stage, kind],
         confidence=request.confidence,
         candidates=judged,
@@ -247,7 +253,9 @@ def _gap_noise(explanations: Sequence[Explanation]) -> float:
     return float(np.sqrt(2 * sum(noise**2 for noise in largest.values())))
 
 
-def _statement(query: Query | Probe, gap: float, noise: float, *, cause: Explanation | None) -> str:
+def _statement(
+    query: Query | Probe, *, b: float, gap: float, noise: float, cause: Explanation | None
+) -> str:
     if cause is None:
         return (
             f"No single change explains why {query.name} differs by {gap:+.4g} {query.unit} "
@@ -256,8 +264,8 @@ def _statement(query: Query | Probe, gap: float, noise: float, *, cause: Explana
         )
     return (
         f"Had stage {cause.stage!r} of B used the {cause.part} of A, with everything else of B as "
-        f"recorded, {query.name} would be {cause.value:.4g} and not "
-        f"{cause.value + cause.explained:.4g} {query.unit}: {cause.share or 0:.0%} of its distance "
+        f"recorded, {query.name} would be {cause.value or 0:.4g} and not "
+        f"{b:.4g} {query.unit}: {cause.share or 0:.0%} of its distance "
         "from A. This is a statement about computation, not about intent, negligence or legal "
         "responsibility."
     )
@@ -266,6 +274,16 @@ def _statement(query: Query | Probe, gap: float, noise: float, *, cause: Explana
 def _mean(trajectory: Trajectory, query: Query | Probe, values: BlobValues) -> float:
     sides = [values.per_example(spec) for spec in trajectory.evaluations(query)]
     return float(np.mean(sides[0] if len(sides) == 1 else sides[0] - sides[1]))
+
+
+def _mean_if_finite(
+    trajectory: Trajectory, query: Query | Probe, values: BlobValues
+) -> float | None:
+    """Return a query at the end of a run, or None where the run diverged."""
+    try:
+        return _mean(trajectory, query, values)
+    except NumericalError:
+        return None
 
 
 def _cost(plan: _Plan) -> int:

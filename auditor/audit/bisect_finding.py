@@ -26,20 +26,23 @@ class Explanation(Record):
     ``explained`` is gamma(B) - gamma(B with this part of A); ``low`` and ``high`` are what remains
     possible given that the stage's examples are a draw. ``noise`` is the standard deviation of
     gamma over such draws: ``order`` of the same examples in other orders, ``sample`` of other
-    examples of the same kind. Initial values have no such scale and are never named as the cause.
+    examples of the same kind. Initial values have no such scale and are never named as the cause,
+    nor is a part with which B diverges, or whose draws do.
     """
 
     stage: Name
     part: Annotated[Part, Field(strict=False)]
     what: tuple[str, ...]
-    value: Figure  # gamma(B with this part of A)
-    explained: Figure
+    value: Figure | None = None  # gamma(B with this part of A)
+    explained: Figure | None = None
     share: Figure | None = None  # of the gap; None where there is no gap
     low: Figure | None = None
     high: Figure | None = None
     noise: Figure | None = None
     noise_of: Literal["order", "sample"] | None = None
-    verdict: Literal["this change did it", "contributes", "within the noise", "no noise scale"]
+    verdict: Literal[
+        "this change did it", "contributes", "within the noise", "no noise scale", "diverged"
+    ]
 
 
 class QueryFinding(Record):

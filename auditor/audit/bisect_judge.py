@@ -74,6 +74,6 @@ def cause_of(explanations: Sequence[Explanation]) -> int | None:
     named = [i for i, one in enumerate(explanations) if one.verdict == "this change did it"]
     return min(
         named,
-        key=lambda i: (explanations[i].part is Part.STAGE, -abs(explanations[i].explained)),
+        key=lambda i: (explanations[i].part is Part.STAGE, -abs(explanations[i].explained or 0.0)),
         default=None,
     )

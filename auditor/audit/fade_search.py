@@ -45,7 +45,11 @@ class Candidate:
 
 
 def candidate_of(report: Report, alpha: float, *, label: str) -> Candidate:
-    """Return the level whose intervention has this label in a report."""
+    """Return the level whose intervention has this label in a report.
+
+    Raises:
+        NumericalError: If an effect was not computed, because the run diverged.
+    """
     before = {row.query: row.value for row in report.queries}
     effects = {row.query: row.known_value for row in report.effects if row.intervention == label}
     return Candidate(

@@ -50,7 +50,7 @@ def _table(query: QueryFinding, *, confidence: float) -> Table:
             escape(row.stage),
             str(row.part),
             escape(", ".join(row.what)),
-            f"{row.explained:+.4f}",
+            "–" if row.explained is None else f"{row.explained:+.4f}",
             "–" if row.share is None else f"{row.share:.0%}",
             _interval(row),
             "–" if row.noise is None else f"{row.noise:.4f}",

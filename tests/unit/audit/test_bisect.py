@@ -1,6 +1,7 @@
 """Bisection of two small releases: what is compared, derived, refused, and named."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from auditor.record.recorder import Recorder
 from auditor.stagelog.batches import read_batches
 from auditor.stagelog.digest import Digest, canonical_bytes, digest_of
 from auditor.stagelog.log import StageLog
-from auditor.stagelog.schedule import read_schedule
+from auditor.stagelog.schedule import read_schedule, write_schedule
 from auditor.stagelog.validate import validate
 from tests.support.builders import (
     FixedClock,
@@ -178,6 +179,22 @@ def test_half_of_a_stage_with_a_changed_rate_does_not_hide_false_labels(
     assert found[Part.STAGE] == pytest.approx(1.0, rel=1e-6)
     assert query.cause is not None
     assert query.explanations[query.cause].part is Part.DATA  # narrower than the whole stage
+
+
+def test_part_with_which_b_diverges_is_shown_and_not_named(releases: Releases) -> None:
+    a, _ = releases.record(order=1)
+    b, _ = releases.record(order=2)
+    blobs = releases.sink.blobs
+    schedule = read_schedule(blobs.read(Digest(a.stages[1].schedule)), where="schedule")
+    huge = replace(schedule, columns={**schedule.columns, "lr": schedule.columns["lr"] + 1e200})
+    stage = a.stages[1].model_copy(update={"schedule": blobs.write(write_schedule(huge))})
+    claimed = a.model_copy(update={"stages": (a.stages[0], stage, a.stages[2])})
+
+    (query,) = releases.bisect(claimed, b).queries
+
+    verdicts = {(one.stage, one.part): one.verdict for one in query.explanations}
+    assert verdicts["stage1", Part.SETTINGS] == "diverged"
+    assert query.cause is None
 
 
 def test_initial_values_are_shown_and_never_named(releases: Releases) -> None:
