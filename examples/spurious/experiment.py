@@ -12,15 +12,15 @@ from safetensors.torch import load
 from torch import nn
 
 from auditor.audit.local import LocalProgress, run_audit
-from auditor.dynamics.run import Run
-from auditor.edge.folder import read_log
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
-from auditor.effects import Effect, Probe
+from auditor.effects import Effect
 from auditor.errors import InternalError
+from auditor.plan.finer import TimelineRequest
 from auditor.plan.repair import RepairRequest
 from auditor.plan.request import AuditRequest, Intervention
 from auditor.plan.settings import EstimatorSettings, RetrainSettings, SubsampledReplaySettings
+from auditor.report.finer import TimelineWindow
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest
 from benchmarks.fidelity.interventions import Asked, asked_of
@@ -28,7 +28,7 @@ from benchmarks.fidelity.recording import REQUEST_SEED, Recorded, record
 from benchmarks.fidelity.truth import all_values, boundaries_of, counterfactual
 from benchmarks.fidelity.workload import Workload
 from examples.spurious.pipeline import ACCURACY, CUE
-from examples.spurious.timeline import Window, timeline
+from examples.spurious.timeline import WINDOWS
 
 REPAIRED_FILE = "repaired.safetensors"
 CHEAP_FRACTION = 0.25
@@ -68,7 +68,7 @@ class Outcome:
 
     rows: tuple[Row, ...]
     found: Asked
-    windows: tuple[Window, ...]
+    windows: tuple[TimelineWindow, ...]
     before: Model
     repaired: Model
     cheap: Model
@@ -99,7 +99,7 @@ def run_experiment(
     recorded = record(workload, folder / "recorded", final_point=boundaries[-1])
     auditor = _Auditor(recorded, folder, progress=progress)
 
-    say(f"auditing {len(recorded.interventions)} interventions")
+    say(f"auditing {len(recorded.interventions)} interventions, and every step for the timeline")
     report = auditor.ask(tuple(recorded.interventions.values()), estimator=estimator)
 
     say("retraining each of them in plain torch, to compare")
@@ -113,9 +113,6 @@ def run_experiment(
     })  # fmt: skip
     found = max((row for row in rows if row.asked.kind == "drop"), key=lambda row: row.effect.value)
 
-    say("sweeping back through the run for the timeline")
-    windows = timeline(auditor.open_run(), auditor.probe)
-
     say(f"repairing: {found.asked.key}")
     chosen = recorded.interventions[found.asked.key]
     repair = auditor.repair(chosen, estimator=RetrainSettings())
@@ -126,7 +123,7 @@ def run_experiment(
     return Outcome(
         rows=rows,
         found=found.asked,
-        windows=windows,
+        windows=report.timelines[0].windows,
         before=before,
         repaired=_judged(workload, _loaded(workload, repair.model)),
         cheap=_judged(workload, _loaded(workload, cheap.model)),
@@ -152,16 +149,13 @@ class _Auditor:
         self._blobs: LayeredBlobs = recorded.blobs(folder / "results")
         self._index = FolderIndex(folder / "index")
 
-    @property
-    def probe(self) -> Probe:
-        """The cue's probe."""
-        return next(query for query in self._recorded.queries if isinstance(query, Probe))
-
     def ask(
         self, interventions: tuple[Intervention, ...], *, estimator: EstimatorSettings
     ) -> Report:
-        """Return the report on interventions."""
-        return self._run(self._request(interventions, estimator=estimator))
+        """Return the report on interventions, with a timeline of the cue."""
+        timeline = TimelineRequest(windows=WINDOWS, queries=(CUE,))
+        request = self._request(interventions, estimator=estimator)
+        return self._run(request.model_copy(update={"timelines": timeline}))
 
     def repair(self, intervention: Intervention, *, estimator: EstimatorSettings) -> Repaired:
         """Return the model without what an intervention takes out."""
@@ -191,11 +185,6 @@ class _Auditor:
         return run_audit(
             request, blobs=self._blobs, index=self._index, device="cpu", on_progress=self._progress
         )
-
-    def open_run(self) -> Run:
-        """Return the recorded run."""
-        log, _, _ = read_log(self._recorded.folder / "log")
-        return Run(log, self._recorded.log, self._blobs, device="cpu")
 
 
 def _judged(workload: Workload, model: nn.Module) -> Model:

@@ -141,7 +141,7 @@ def _document(outcome: Outcome, claims: tuple[Claim, ...]) -> dict[str, object]:
             for row in outcome.rows
         ],
         "found": outcome.found.key,
-        "timeline": [asdict(window) for window in outcome.windows],
+        "timeline": [window.model_dump() for window in outcome.windows],
         "models": {
             name: asdict(model)
             for name, model in {
