@@ -14,7 +14,11 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState, stack, unstack
 from auditor.dynamics.stepping import TensorFunction, require_finite_state, step_map, unpacked
+from auditor.errors import NumericalError
 from auditor.plan.curvature import StepCurvature
+
+RUNAWAY = 100.0
+"""Times the parameters' norm from which a linear displacement says nothing any more."""
 
 
 def jump(
@@ -51,7 +55,7 @@ def jump(
         last stage they are the recorded ones.
 
     Raises:
-        NumericalError: If a displacement diverges, naming the stage and the steps.
+        NumericalError: If a displacement diverges or runs away, naming the stage and the steps.
 
     References:
         Checked in identities/test_jump.py against retraining of quadratic runs and against
@@ -79,7 +83,26 @@ def jump(
         progress.add(len(block.steps))
     progress.finish()
     after = unstack(tangents.replaced(carried[width:]))
+    _require_small(run, stage_index, before=moved, after=after)
     return [displaced_end(run, stage_index, displacement=one) for one in after]
+
+
+def _require_small(
+    run: Run, stage_index: int, *, before: list[TrainingState], after: list[TrainingState]
+) -> None:
+    """Refuse displacements that have become many times as large as the model itself."""
+    size = run.boundary(stage_index + 1).theta.norm()
+    for one, other in zip(before, after, strict=True):
+        limit = RUNAWAY * torch.maximum(size, one.theta.norm())
+        if bool(other.theta.norm() > limit):
+            stage = run.log.stages[stage_index]
+            raise NumericalError(
+                f"stages[{stage.name}].steps[{stage.first_step}..{stage.end_step - 1}]",
+                expected=f"a displacement below {RUNAWAY:g} times the size of the parameters",
+                found=f"{float(other.theta.norm()):.3g}, the parameters being {float(size):.3g}",
+                remedy="Carried linearly it runs away: use curvature ggn, or a replay such as "
+                "subsampled_replay, which does not linearise.",
+            )
 
 
 def _jump_step(

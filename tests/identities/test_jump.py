@@ -192,3 +192,14 @@ def test_sampled_jumps_scatter_about_the_recorded_one() -> None:
     assert bool((scatter > 0).all())
     # The mean of 40 has an error of 0.16 sd, and half of each batch is a little off as well.
     assert float(((ends.mean(0) - whole) / scatter).abs().max()) < 1.5
+
+
+def test_a_displacement_that_runs_away_is_a_diagnosis() -> None:
+    # A learning rate far above the edge of stability multiplies displacements at every step.
+    spec = QUADRATIC["sgd"]
+    run = make_quadratic_run((spec, replace(spec, groups=(sgd(WEIGHT, lr=30.0),), steps=3)))
+    displaced, recorded = faded(run, 0, alpha=0.0)
+    far = replace(displaced, theta=displaced.theta + 1e6)
+
+    with pytest.raises(NumericalError, match="runs away"):
+        jump(run, 1, [(far, recorded)], lane=Lane(), curvature="exact", on_block=quiet)
