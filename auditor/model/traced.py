@@ -85,8 +85,11 @@ def straight_line_module(
             node.replace_all_uses_with(cast("Node", source.args[0]))
         elif node.target is aten.sub.Tensor and node.args == (source, source) and not node.kwargs:
             # x minus x held constant: only its derivative was wanted.
+            like = node.meta["val"]
+            options = {"dtype": like.dtype, "device": like.device}
             with module.graph.inserting_before(node):
-                zero = module.graph.call_function(aten.zeros_like.default, (source,))
+                shape = list(like.shape)
+                zero = module.graph.call_function(aten.zeros.default, (shape,), options)
             node.replace_all_uses_with(zero)
     _share_equal_calls(module)
     module.graph.eliminate_dead_code()
