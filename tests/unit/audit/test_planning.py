@@ -23,6 +23,8 @@ ALL_SETTINGS = [
     TaskVectorSettings(),
     AaScoreSettings(),
     AaScoreSettings(form="adjoint", curvature="none"),
+    AaScoreSettings(curvature="ggn"),
+    AaScoreSettings(form="adjoint", curvature="ekfac", curvature_examples=64),
     SubsampledReplaySettings(replicas=3),
     SettleSettings(replicas=2),
     CoarseReplaySettings(replicas=2),
