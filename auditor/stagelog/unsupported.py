@@ -95,7 +95,8 @@ def refuse_loss(loss: Loss, *, where: str) -> None:
             f"{where}.over",
             expected="examples",
             found="tokens",
-            remedy="Average over examples, or make every token an example.",
+            remedy="Pack texts into blocks without padding; or declare reduction sum and "
+            "ignore_index, and give each row of a step the weight 1 / (tokens of the step).",
         )
     uneven = "class_weights" if loss.class_weights is not None else "ignore_index"
     if loss.reduction == "mean" and getattr(loss, uneven) is not None:

@@ -1,6 +1,6 @@
 """Transformers on tokens, recorded and retrained by the library, against plain eager torch.
 
-Padding masks, causal masks, embeddings, layer norms, and a loss per token: in float64, with AdamW.
+Padding masks, causal masks, embeddings, layer norms, and a loss per token, in float64.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from auditor.record.evalset import write_evaluation_set
 from auditor.record.recorder import Recorder
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
+from auditor.stagelog.log import Loss
 from benchmarks.fidelity.transformer import LanguageModel, SentenceClassifier
 from tests.support.memory_index import MemoryIndex
 
@@ -152,3 +153,32 @@ def test_retrain_of_a_transformer_equals_torch(tmp_path: Path, causal: bool) -> 
     assert [effect.value for effect in report.effects] == pytest.approx(truth, rel=1e-7)
     # Keys' biases have no gradient but rounding, which Adam amplifies: maybe not resolvable.
     assert "inconsistent" not in {finding.verdict for finding in report.log.consistency}
+
+
+def test_a_mean_over_unpadded_tokens_is_a_weighted_sum(tmp_path: Path) -> None:
+    """Torch's mean with ``ignore_index`` divides by the step's tokens, other ones each step."""
+    columns = make_columns(seed=0, causal=True)
+    words = torch.randint(1, LENGTH + 1, (EXAMPLES, 1), generator=torch.Generator().manual_seed(1))
+    columns["target"] = torch.where(torch.arange(LENGTH) < words, columns["target"], -100)
+    model = make_model(causal=True)
+    recorder = Recorder(tmp_path, model, run_name="padded")
+    data = recorder.dataset("data", columns)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    with recorder.stage(
+        "train",
+        optimizer=optimizer,
+        loss=Loss(kind="cross_entropy", reduction="sum", ignore_index=-100),
+        inputs={"tokens": "tokens"},
+        target="target",
+    ) as recording:
+        for rows in batches(0):
+            tokens = int((columns["target"][rows] != -100).sum())
+            recording.batch(data, rows, torch.full((BATCH,), 1 / tokens, dtype=torch.float64))
+            optimizer.zero_grad()
+            output = model(columns["tokens"][rows]).flatten(0, 1)
+            functional.cross_entropy(output, columns["target"][rows].flatten()).backward()
+            optimizer.step()
+
+    # The self-check has replayed the steps; it refuses a stage whose parameters it does not reach.
+    assert recorder.log.stages[0].end_step == STEPS
