@@ -1,13 +1,14 @@
 """Requests and logs out of the blob store, into actions as the records store them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import Protocol, final
 
 from pydantic import TypeAdapter
 
 from auditor.audit.cost import gradient_examples
+from auditor.audit.forecast import Forecast, forecast
 from auditor.audit.planning import Round, check_request, data_of, plan_round
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
 from auditor.plan.groups import group_key
@@ -20,8 +21,20 @@ from auditor.stagelog.log import StageLog
 from auditor.stagelog.validate import parse_manifest, refuse_unsupported, validate
 from service.records.jobs import NewAction
 
-Planner = Callable[[AuditRequest, StageLog, Mapping[ActionKey, Digest]], Round]
-"""From a request, its log and finished results to every action known by now; pure."""
+
+class Planner(Protocol):
+    """From a request, its log and finished results to every action known by now; pure."""
+
+    def __call__(
+        self,
+        request: AuditRequest,
+        log: StageLog,
+        results: Mapping[ActionKey, Digest],
+        *,
+        blobs: BlobStore,
+    ) -> Round:
+        """Return the next round."""
+
 
 _CACHED_LOGS = 16
 _SPEC: TypeAdapter[ActionSpec] = TypeAdapter(ActionSpec)
@@ -64,7 +77,7 @@ class AuditPlanner:
 
     def plan(self, request: AuditRequest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
         """Return the next round of a request that was checked."""
-        planned = self._plan(request, self._log(request.log), results)
+        planned = self._plan(request, self._log(request.log), results, blobs=self._blobs)
         return PlannedRound(
             actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
         )
@@ -73,6 +86,19 @@ class AuditPlanner:
         """Return the next round of a request that was checked and stored."""
         stored = AuditRequest.model_validate_json(bytes(self._blobs.read(request)))
         return self.plan(stored, results)
+
+    def forecast(self, request: AuditRequest, results: Mapping[ActionKey, Digest]) -> Forecast:
+        """Return what a request that was checked would take and could show."""
+        return forecast(
+            request,
+            self._log(request.log),
+            evaluation_sets={
+                digest: parse_evaluation_set(self._blobs.read(Digest(digest)))
+                for digest in data_of(request)
+            },
+            blobs=self._blobs,
+            results=results,
+        )
 
     def gradient_examples(self, request: AuditRequest, action: NewAction) -> int:
         """Return how many example gradients an action of the request evaluates."""

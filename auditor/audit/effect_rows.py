@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self, TypeVar, final
+from typing import final
 
 from auditor.audit.effect_record import effect_of
 from auditor.audit.questions import Row
 from auditor.audit.results import BlobValues
+from auditor.audit.rows import paired
 from auditor.effects import Effect, Verdict
 from auditor.errors import NumericalError
 from auditor.estimators.base import Estimator, Question, Sample
@@ -21,19 +22,6 @@ from auditor.plan.request import AuditRequest
 from auditor.plan.settings import resolve
 from auditor.report.diagnosis import constant_query, diverges, noise_not_resolved
 from auditor.report.schema import Diagnosis, Multiplicity
-
-
-class _Paired(Protocol):
-    def minus(self, other: Self, /) -> Self:
-        """Return the paired difference."""
-
-
-_PairedT = TypeVar("_PairedT", bound=_Paired)
-
-
-def paired(of_questions: list[_PairedT]) -> _PairedT:
-    """Return what was found for a row: for a probe, treated minus control."""
-    return of_questions[0] if len(of_questions) == 1 else of_questions[0].minus(of_questions[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,14 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from auditor.audit.effect_rows import paired
 from auditor.audit.questions import plain_queries
 from auditor.audit.results import BlobValues
+from auditor.audit.rows import paired
 from auditor.effects import Effect, Probe, Query
 from auditor.errors import NumericalError
 from auditor.estimators.base import Estimator, Floats, Question, Sample
 from auditor.estimators.interval import summarise
-from auditor.estimators.registry import estimator_for
 from auditor.estimators.shapley import Coalition, coalitions, shapley_values
 from auditor.plan.actions import ActionSpec, Sweep
 from auditor.plan.check import interventions_of
@@ -20,7 +19,7 @@ from auditor.plan.check_finer import players_of
 from auditor.plan.curvature import step_curvature
 from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.request import AuditRequest, Intervention, Joint
-from auditor.plan.settings import DEFAULT_CURVATURE_EXAMPLES, resolve
+from auditor.plan.settings import DEFAULT_CURVATURE_EXAMPLES
 from auditor.report.finer import (
     AllocatedValue,
     Allocation,
@@ -36,10 +35,11 @@ from auditor.stagelog.log import StageLog
 from auditor.stagelog.schedule import read_schedule
 
 
-def finer_actions(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
+def finer_actions(
+    request: AuditRequest, log: StageLog, *, estimator: Estimator
+) -> Iterator[ActionSpec]:
     """Yield what Shapley values and timelines need."""
     if request.allocation is not None:
-        estimator = estimator_for(resolve(request.estimator))
         for query in _asked(request, request.allocation):
             for skipped in coalitions(players_of(request.allocation, log)):
                 for question in _questions(

@@ -97,7 +97,7 @@ def run_audit(
     worker = Worker(blobs, device=device, outside=outside)
     results: dict[ActionKey, Digest] = {}
     while True:
-        planned = plan_round(request, log, results)
+        planned = plan_round(request, log, results, blobs=blobs)
         if all(key_of(spec) in results for spec in planned.actions):
             return Report.model_validate_json(bytes(blobs.read(results[planned.report])))
         results |= execute_actions(

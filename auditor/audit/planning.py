@@ -2,17 +2,20 @@
 
 Called in rounds (decisions, 15): a round returns every action the audit needs so far, dependencies
 first; when all of them are finished it is called again, and an audit whose round brings nothing new
-is complete. The estimators of this version settle their actions in the first round.
+is complete. Only ``auto`` needs more than one.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from auditor.audit.choose import choose
 from auditor.audit.finer import finer_actions
 from auditor.audit.questions import questions_of
 from auditor.audit.repair import repair_actions
+from auditor.audit.results import BlobValues
+from auditor.estimators.base import Estimator
 from auditor.estimators.noise import noise_for
-from auditor.estimators.registry import BASELINES, estimator_for
+from auditor.estimators.registry import BASELINES
 from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
@@ -24,6 +27,7 @@ from auditor.plan.actions import (
 from auditor.plan.check import check_request, data_of
 from auditor.plan.request import AuditRequest
 from auditor.plan.settings import resolve
+from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.log import StageLog
 
@@ -32,38 +36,48 @@ __all__ = ["Round", "check_request", "data_of", "plan_round"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
-    """The actions an audit needs, dependencies first, each key once; the last is the report."""
+    """The actions an audit needs, dependencies first, each key once.
+
+    The report is the last of them once nothing that is not finished can add to them.
+    """
 
     actions: tuple[ActionSpec, ...]
     report: ActionKey
 
 
-def plan_round(request: AuditRequest, log: StageLog, results: Mapping[ActionKey, Digest]) -> Round:
+def plan_round(
+    request: AuditRequest,
+    log: StageLog,
+    results: Mapping[ActionKey, Digest],
+    *,
+    blobs: BlobStore,
+) -> Round:
     """Return the actions of an audit.
 
     Args:
         request: A request that :func:`auditor.plan.check.check_request` accepted.
         log: The log it names.
-        results: Finished actions; estimators that plan in several rounds read them.
+        results: Finished actions, which ``auto`` reads.
+        blobs: Where their results are.
 
     Returns:
         All actions, finished ones included: whoever runs them skips those.
     """
-    del results  # every estimator of this version plans in one round
+    chosen = choose(request, log, BlobValues(blobs, results))
     actions: dict[ActionKey, ActionSpec] = {}
-    for spec in _needed(request, log):
+    for spec in _needed(request, log, estimator=chosen.estimator):
         actions.setdefault(key_of(spec), spec)
     report = WriteReport(request=digest_of(request), inputs=tuple(sorted(actions)))
-    return Round(actions=(*actions.values(), report), report=key_of(report))
+    last = (report,) if chosen.complete else ()
+    return Round(actions=(*actions.values(), *last), report=key_of(report))
 
 
-def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
+def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> Iterator[ActionSpec]:
     if request.model is not None:
         yield BindModel(log=request.log, model=request.model)
     if request.consistency == "replay" and log.level >= 2:
         for stage in range(len(log.stages)):
             yield CheckSegment(log=request.log, stage=stage)
-    estimator = estimator_for(resolve(request.estimator))
     noise = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]
     for row in questions_of(request, log):
@@ -75,5 +89,5 @@ def _needed(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]:
             if row.has_baselines:
                 for baseline in baselines:
                     yield from baseline.actions(question)
-    yield from finer_actions(request, log)
+    yield from finer_actions(request, log, estimator=estimator)
     yield from repair_actions(request, log)

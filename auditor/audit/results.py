@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from auditor.audit.failures import require_no_failure
 from auditor.errors import InternalError
-from auditor.estimators.base import Floats, Values
+from auditor.estimators.base import Finished, Floats
 from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
@@ -26,7 +26,7 @@ Ids = npt.NDArray[np.int64]
 
 
 @final
-class BlobValues(Values):
+class BlobValues(Finished):
     """Values of evaluations, projections and sweeps; each blob is read once.
 
     Args:
@@ -38,6 +38,10 @@ class BlobValues(Values):
         self._blobs = blobs
         self._results = results
         self._read: dict[ActionKey, dict[str, Floats]] = {}
+
+    @override
+    def has(self, spec: ActionSpec) -> bool:
+        return key_of(spec) in self._results
 
     @override
     def per_example(self, spec: Evaluate | Project) -> Floats:

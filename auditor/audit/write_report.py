@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from safetensors.numpy import save as save_arrays
 
+from auditor.audit.choose import choose
 from auditor.audit.cost import gradient_examples
 from auditor.audit.diagnoses import request_diagnoses
 from auditor.audit.effect_rows import EffectRows
@@ -22,7 +23,7 @@ from auditor.audit.results import BlobValues
 from auditor.effects import Effect
 from auditor.estimators.base import Estimator, Question
 from auditor.estimators.noise import noise_for
-from auditor.estimators.registry import BASELINES, estimator_for
+from auditor.estimators.registry import BASELINES
 from auditor.estimators.retrain import Retrain
 from auditor.plan.actions import (
     ActionKey,
@@ -82,7 +83,8 @@ def write_report(
     """
     values = BlobValues(blobs, results)
     settings = resolve(request.estimator)
-    estimator = estimator_for(settings)
+    chosen = choose(request, log, values)
+    estimator = chosen.estimator
     rows = EffectRows(request, values, estimator=estimator)
     single = ExampleEffects(request, values, evaluation_sets=evaluation_sets)
     absent: dict[str, NotComputed] = {}
@@ -120,7 +122,7 @@ def write_report(
             what="allocations of " + ", ".join(diverging),
             why="a trajectory without some of the stages diverges",
         )
-    actions = plan_round(request, log, results).actions
+    actions = plan_round(request, log, results, blobs=blobs).actions
     return Report(
         request=digest_of(request),
         log=LogIdentity(
@@ -133,7 +135,10 @@ def write_report(
         ),
         model=_model(request, log, values),
         estimator=EstimatorIdentity(
-            id=settings.id, settings=settings, resolved_from=request.estimator.id
+            id=settings.id,
+            settings=settings,
+            resolved_from=request.estimator.id,
+            choices=chosen.choices,
         ),
         evaluation_data=tuple(
             EvaluationData(digest=digest, name=found.name, examples=found.dataset.examples)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.dynamics.draws import subsample, used_examples
 from auditor.dynamics.drawn import drawn_positions
+from auditor.dynamics.draws import subsample, used_examples
 from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.progress import BLOCK_STEPS
 from auditor.dynamics.run import Run

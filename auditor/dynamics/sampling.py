@@ -7,6 +7,7 @@ left it short of. Within a stratum the draw is random.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def balanced_positions(
     """
     seed, log_digest, first_step, replica = key
     owed = np.zeros(int(strata.max(initial=0)) + 1)
-    for step, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for step, (begin, end) in enumerate(pairwise(offsets.tolist())):
         own = strata[begin:end]
         size = len(own)
         used = used_examples(size, fraction=fraction)

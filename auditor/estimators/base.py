@@ -92,6 +92,13 @@ class Values(Protocol):
         """Return the derivatives [K] of a sweep."""
 
 
+class Finished(Values, Protocol):
+    """Results while some actions are not finished."""
+
+    def has(self, spec: ActionSpec) -> bool:
+        """Say whether an action is finished."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """What an estimator found for one question.

@@ -14,6 +14,9 @@ Heat biases the mean effect by a (1/b - 1/B) to first order (estimators, "Heat")
 between the two resolutions is a/b, and the bias that is left at b at most that.
 """
 
+SINGLE_DEGREES = 3
+"""Degrees of freedom of an interval from two resolutions of one replica: two distances."""
+
 MULTIPLICITY_ABOVE = 20
 """Above how many effects of one request the rate of false discoveries is controlled.
 

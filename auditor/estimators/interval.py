@@ -8,7 +8,7 @@ from scipy.special import stdtr, stdtrit
 
 from auditor.effects import Verdict
 from auditor.estimators.base import Sample
-from auditor.estimators.calibration import DEVIATION_FACTOR, RESOLUTION_FACTOR
+from auditor.estimators.calibration import DEVIATION_FACTOR, RESOLUTION_FACTOR, SINGLE_DEGREES
 from auditor.estimators.sampling_error import sampling_error
 
 
@@ -50,8 +50,9 @@ def summarise(
 
     with ``s`` the standard deviation of the K replicas' mean effects, ``e`` the distance of the
     mean factual replay from the recorded run, and ``g`` what the figure moves between two
-    resolutions where the estimator has two. An exact sample has an interval of no width; a single
-    replica without exactness has none.
+    resolutions where the estimator has two. A single replica at two resolutions has no spread:
+    there :math:`\\sqrt{e^2 + g^2}` is the scale of a Student's t. An exact sample has an interval
+    of no width; a single replica at one resolution has none.
 
     That interval is about *these* examples. The one for the population they were drawn from adds
     :math:`t_{N-1}` times the :func:`~auditor.estimators.sampling_error.sampling_error` in the same
@@ -80,14 +81,18 @@ def summarise(
             population=None if sampled is None else (value - around, value + around),
             verdict=Verdict.EFFECT if value != 0 else Verdict.NOT_RESOLVED,
         )
-    if replicas < 2 or sample.deviations is None:
+    one = replicas < 2
+    if sample.deviations is None or (one and sample.resolution is None):
         return Summary(value=value, sampling=sampling, verdict=Verdict.NOT_RESOLVED)
-    spread = float(means.std(ddof=1))
+    spread = None if one else float(means.std(ddof=1))
     deviation = float(sample.deviations.mean())
     resolution = None if sample.resolution is None else float(sample.resolution.mean())
     fixed = float(np.hypot(DEVIATION_FACTOR * deviation, RESOLUTION_FACTOR * (resolution or 0.0)))
-    random = spread * float(np.sqrt(1 + 1 / replicas))
-    half = float(np.hypot(_quantile(confidence, replicas - 1) * random, fixed))
+    if spread is None:  # the distances are all that is known of the error: they are its scale
+        random, degrees, fixed = fixed, SINGLE_DEGREES, 0.0
+    else:
+        random, degrees = spread * float(np.sqrt(1 + 1 / replicas)), replicas - 1
+    half = float(np.hypot(_quantile(confidence, degrees) * random, fixed))
     whole = float(np.hypot(half, around))
     return Summary(
         value=value,
@@ -98,7 +103,7 @@ def summarise(
         resolution=resolution,
         sampling=sampling,
         population=None if sampled is None else (value - whole, value + whole),
-        p_value=_p_value(value, random=random, fixed=fixed, degrees=replicas - 1),
+        p_value=_p_value(value, random=random, fixed=fixed, degrees=degrees),
         verdict=_verdict(value, half=half),
     )
 

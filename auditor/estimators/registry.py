@@ -5,6 +5,7 @@ from typing import assert_never
 from auditor.errors import InternalError
 from auditor.estimators.aa_adjoint import AaAdjoint
 from auditor.estimators.aa_tangent import AaTangent
+from auditor.estimators.auto import Auto
 from auditor.estimators.base import Estimator
 from auditor.estimators.checkpoint_delta import CheckpointDelta
 from auditor.estimators.checkpoint_jump import CheckpointJump
@@ -15,6 +16,7 @@ from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.estimators.task_vector import TaskVector
 from auditor.plan.settings import (
     AaScoreSettings,
+    AutoSettings,
     CheckpointDeltaSettings,
     CheckpointJumpSettings,
     CoarseReplaySettings,
@@ -50,8 +52,14 @@ def estimator_for(settings: EstimatorSettings) -> Estimator:
             return AaTangent(curvature=curvature, curvature_examples=examples)
         case AaScoreSettings(curvature=curvature, curvature_examples=examples):
             return AaAdjoint(curvature=curvature, curvature_examples=examples)
-        case SubsampledReplaySettings(fraction=fraction, replicas=replicas):
-            return SubsampledReplay(fraction=fraction, replicas=replicas)
+        case SubsampledReplaySettings():
+            return SubsampledReplay(
+                fraction=settings.fraction,
+                replicas=settings.replicas,
+                resolutions=settings.resolutions,
+            )
+        case AutoSettings():
+            return Auto()
         case CheckpointJumpSettings():
             return CheckpointJump(
                 curvature=settings.curvature,

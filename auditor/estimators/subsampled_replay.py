@@ -2,17 +2,19 @@
 
 K replicas with different sub-samples run as lanes of one batch. Beside each counterfactual the
 *factual* run is replayed with the same settings: how far that ends from the recorded model is the
-estimator's own error on this log and query (decisions, 4).
+estimator's own error on this log and query (decisions, 4). With two resolutions everything runs on
+b / 2 examples as well, and :mod:`auditor.estimators.two_resolutions` reads both.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from typing_extensions import override
 
-from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.base import Estimator, Floats, Question, Sample, Values
+from auditor.estimators.two_resolutions import Replays, read_two_resolutions
 from auditor.plan.actions import ActionSpec, Advance, Evaluate
 from auditor.plan.chains import chain_from, end_of, is_whole_skip
 from auditor.plan.request import Intervention
@@ -23,47 +25,78 @@ from auditor.plan.request import Intervention
 class SubsampledReplay(Estimator):
     """Replay with ``fraction`` b / B of each step's examples, ``replicas`` K times.
 
-    Cost: K b / B of retraining in examples, and as much again for the factual replays.
+    Cost: K b / B of retraining in examples, half as much again with two resolutions, and as much
+    for the factual replays, which interventions on one stage share.
     """
 
     fraction: float
     replicas: int
+    resolutions: Literal[1, 2] = 1
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
         needed: list[ActionSpec] = [question.factual]
-        for chain, end in (*self._counterfactuals(question), *self._factuals(question)):
-            needed += [*chain, end]
+        for fraction in self._fractions:
+            for chain, end in (
+                *self._counterfactuals(question, fraction),
+                *self._factuals(question, fraction),
+            ):
+                needed += [*chain, end]
         return tuple(needed)
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
         recorded = values.per_example(question.factual)  # [N]
-        ends = [values.per_example(end) for _, end in self._counterfactuals(question)]
-        effects = recorded - np.stack(ends)  # [K, N]
+        read = [self._replays(question, values, fraction) for fraction in self._fractions]
         if self._nothing_is_replayed(question):
-            return Sample(effects=effects[:1], exact=True)
-        replays = [values.per_example(end) for _, end in self._factuals(question)]
+            return Sample(effects=(recorded - read[0].counterfactual)[:1], exact=True)
+        if len(read) == 2:
+            return read_two_resolutions(recorded, *read, fraction=self.fraction)
         return Sample(
-            effects=effects,
-            deviations=recorded - np.stack(replays),  # [K, N]
+            effects=recorded - read[0].counterfactual,  # [K, N]
+            deviations=recorded - read[0].factual,  # [K, N]
             exact=self.fraction == 1.0,
+        )
+
+    @property
+    def _fractions(self) -> tuple[float, ...]:
+        two = self.resolutions == 2 and self.fraction < 1
+        return (self.fraction, self.fraction / 2) if two else (self.fraction,)
+
+    def _replays(self, question: Question, values: Values, fraction: float) -> Replays:
+        def ends(chains: list[tuple[tuple[Advance, ...], Evaluate]]) -> Floats:
+            return np.stack([values.per_example(end) for _, end in chains])  # [K, N]
+
+        counterfactual = ends(self._counterfactuals(question, fraction))
+        factual = self._factuals(question, fraction)
+        return Replays(
+            counterfactual=counterfactual,
+            factual=ends(factual) if factual else np.empty((0, counterfactual.shape[1])),
         )
 
     @staticmethod
     def _nothing_is_replayed(question: Question) -> bool:
         return _first_executed(question) == len(question.log.stages)
 
-    def _counterfactuals(self, question: Question) -> list[tuple[tuple[Advance, ...], Evaluate]]:
-        return self._chains(question, question.stage_index, question.parts)
+    def _counterfactuals(
+        self, question: Question, fraction: float
+    ) -> list[tuple[tuple[Advance, ...], Evaluate]]:
+        return self._chains(question, question.stage_index, question.parts, fraction=fraction)
 
-    def _factuals(self, question: Question) -> list[tuple[tuple[Advance, ...], Evaluate]]:
+    def _factuals(
+        self, question: Question, fraction: float
+    ) -> list[tuple[tuple[Advance, ...], Evaluate]]:
         if self._nothing_is_replayed(question):
             return []
-        return self._chains(question, _first_executed(question), {})
+        return self._chains(question, _first_executed(question), {}, fraction=fraction)
 
     def _chains(
-        self, question: Question, first: int, interventions: Mapping[int, Intervention]
+        self,
+        question: Question,
+        first: int,
+        interventions: Mapping[int, Intervention],
+        *,
+        fraction: float,
     ) -> list[tuple[tuple[Advance, ...], Evaluate]]:
         chains = [
             chain_from(
@@ -71,7 +104,7 @@ class SubsampledReplay(Estimator):
                 question.log_digest,
                 first,
                 interventions=interventions,
-                fraction=self.fraction,
+                fraction=fraction,
                 replica=replica,
                 seed=question.seed,
             )

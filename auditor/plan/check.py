@@ -21,6 +21,7 @@ MAX_EFFECTS = 100_000
 REQUIRED_LEVEL = {
     "checkpoint_delta": 0,
     "task_vector": 0,
+    "auto": 2,
     "subsampled_replay": 2,
     "settle": 2,
     "coarse_replay": 2,

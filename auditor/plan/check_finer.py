@@ -8,7 +8,7 @@ from auditor.plan.finer import MAX_PLAYERS, AllocationRequest, TimelineRequest
 from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.log import StageLog
 
-ALLOCATES = frozenset({"retrain", "subsampled_replay"})
+ALLOCATES = frozenset({"auto", "retrain", "subsampled_replay"})
 """Estimators that run all subsets of stages; sums of single figures would allocate themselves."""
 
 

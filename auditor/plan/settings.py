@@ -8,6 +8,11 @@ from auditor.plan.curvature import CurvatureName
 from auditor.stagelog.record import Record
 
 DEFAULT_REPLICAS = 8
+DEFAULT_TOLERANCE = 0.05  # in the unit of each query
+CHECK_SHARE = 0.1
+"""Part of the budget, or of retraining everything, that ``auto`` spends on checking itself."""
+AUTO_FRACTIONS = (1 / 16, 1 / 8, 1 / 4)
+"""Resolutions that ``auto`` tries, each with half of itself, before it retrains exactly."""
 DEFAULT_FRACTION = 0.5
 DEFAULT_CONFIDENCE = 0.9
 DEFAULT_CURVATURE_EXAMPLES = 512
@@ -62,12 +67,26 @@ class AaScoreSettings(Record):
 class SubsampledReplaySettings(Record):
     """Replay every later step on b of its B examples, K times.
 
-    ``fraction`` is b / B. The planner writes ``examples`` from the log's largest step.
+    ``fraction`` is b / B. ``resolutions`` 2 runs everything on half of those examples as well:
+    heat is extrapolated, and one replica is enough for an interval.
     """
 
     id: Literal["subsampled_replay"] = "subsampled_replay"
     fraction: Annotated[float, Field(gt=0, le=1)] = DEFAULT_FRACTION
     replicas: Annotated[int, Field(ge=1, le=64)] = DEFAULT_REPLICAS
+    resolutions: Literal[1, 2] = 1
+
+
+class AutoSettings(Record):
+    """The cheapest estimator whose measured error is within ``tolerance``, up to exact retraining.
+
+    ``tolerance`` is the half width of an effect's interval, in the query's unit. ``budget`` bounds
+    what the audit may cost, in gradient-examples over those of exact retraining.
+    """
+
+    id: Literal["auto"] = "auto"
+    tolerance: Annotated[float, Field(gt=0)] = DEFAULT_TOLERANCE
+    budget: Annotated[float, Field(gt=0)] | None = None
 
 
 class CheckpointJumpSettings(Record):
@@ -117,7 +136,7 @@ class SettleSettings(Record):
 
 
 class DefaultSettings(Record):
-    """``subsampled_replay`` with half of each batch and eight replicas (decisions, 4)."""
+    """``auto`` with its defaults."""
 
     id: Literal["default"] = "default"
 
@@ -128,6 +147,7 @@ EstimatorSettings = Annotated[
     | TaskVectorSettings
     | AaScoreSettings
     | SubsampledReplaySettings
+    | AutoSettings
     | CheckpointJumpSettings
     | CoarseReplaySettings
     | SettleSettings
@@ -138,4 +158,4 @@ EstimatorSettings = Annotated[
 
 def resolve(settings: EstimatorSettings) -> EstimatorSettings:
     """Return explicit settings: ``default`` becomes the estimator it stands for."""
-    return SubsampledReplaySettings() if settings.id == "default" else settings
+    return AutoSettings() if settings.id == "default" else settings

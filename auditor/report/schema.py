@@ -36,12 +36,25 @@ class ModelIdentity(Record):
     source: Literal["artifact", "final checkpoint"]
 
 
+class Choice(Record):
+    """What ``auto`` answered an intervention with, and whether that met the tolerance.
+
+    ``tolerance`` is the half width asked for, in the unit of every query.
+    """
+
+    intervention: str
+    answered_by: str
+    within_tolerance: bool
+    tolerance: Figure
+
+
 class EstimatorIdentity(Record):
-    """What computed the figures."""
+    """What computed the figures; ``choices`` says why, where ``auto`` chose."""
 
     id: str
     settings: EstimatorSettings
     resolved_from: str
+    choices: tuple[Choice, ...] = ()
 
 
 class EvaluationData(Record):

@@ -4,6 +4,7 @@ from typing import Final
 
 from auditor.plan.settings import (
     AaScoreSettings,
+    AutoSettings,
     CheckpointDeltaSettings,
     EstimatorSettings,
     RetrainSettings,
@@ -18,6 +19,17 @@ ESTIMATORS: Final[dict[str, EstimatorSettings]] = {
     "aa_score_tangent": AaScoreSettings(),
     "aa_score_adjoint": AaScoreSettings(form="adjoint"),
     "aa_score_no_curvature": AaScoreSettings(curvature="none"),
+    "auto": AutoSettings(),
+    "auto_budget_0.125": AutoSettings(budget=0.125),
+    "subsampled_replay_1/16x1, two resolutions": SubsampledReplaySettings(
+        fraction=1 / 16, replicas=1, resolutions=2
+    ),
+    "subsampled_replay_1/8x1, two resolutions": SubsampledReplaySettings(
+        fraction=1 / 8, replicas=1, resolutions=2
+    ),
+    "subsampled_replay_1/4x1, two resolutions": SubsampledReplaySettings(
+        fraction=1 / 4, replicas=1, resolutions=2
+    ),
     "subsampled_replay_1/2x8": SubsampledReplaySettings(fraction=0.5, replicas=8),
     "subsampled_replay_1/4x4": SubsampledReplaySettings(fraction=0.25, replicas=4),
     "subsampled_replay_1/8x4": SubsampledReplaySettings(fraction=0.125, replicas=4),

@@ -100,7 +100,7 @@ def test_shapley_values_are_averages_of_effects_over_orders(recorded):
 def test_all_subsets_share_their_prefixes(recorded):
     request = make_request(recorded, interventions=(skip(1),), allocation=AFTER_FIRST, baselines=())
 
-    planned = plan_round(request, recorded.log, {}).actions
+    planned = plan_round(request, recorded.log, {}, blobs=recorded.blobs).actions
 
     executed = {
         key_of(spec)

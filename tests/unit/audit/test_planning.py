@@ -2,10 +2,12 @@
 
 import pytest
 
-from auditor.audit.planning import plan_round
+from auditor.audit.planning import Round, plan_round
 from auditor.plan.actions import Advance, Evaluate, dependencies, key_of
+from auditor.plan.request import AuditRequest
 from auditor.plan.settings import (
     AaScoreSettings,
+    AutoSettings,
     CheckpointDeltaSettings,
     CheckpointJumpSettings,
     CoarseReplaySettings,
@@ -16,6 +18,12 @@ from auditor.plan.settings import (
     TaskVectorSettings,
 )
 from tests.support.manifests import make_log, make_probe, make_query, make_request
+from tests.support.memory_blobs import MemoryBlobs
+
+
+def plan(request: AuditRequest) -> Round:
+    return plan_round(request, make_log(), {}, blobs=MemoryBlobs())
+
 
 ALL_SETTINGS = [
     RetrainSettings(),
@@ -31,7 +39,6 @@ ALL_SETTINGS = [
     CheckpointJumpSettings(),
     CheckpointJumpSettings(curvature="source"),
     CheckpointJumpSettings(curvature="ggn", step_fraction=0.25, replicas=2),
-    DefaultSettings(),
 ]
 
 
@@ -39,7 +46,7 @@ ALL_SETTINGS = [
 def test_plan_puts_dependencies_first_and_each_key_once(settings):
     request = make_request(estimator=settings, queries=(make_query(), make_probe()))
 
-    planned = plan_round(request, make_log(), {})
+    planned = plan(request)
 
     seen: set[str] = set()
     for spec in planned.actions:
@@ -50,41 +57,48 @@ def test_plan_puts_dependencies_first_and_each_key_once(settings):
 
 
 def test_plan_is_the_same_every_time():
-    one = plan_round(make_request(), make_log(), {})
-    other = plan_round(make_request(), make_log(), {})
+    one = plan(make_request())
+    other = plan(make_request())
 
     assert one == other
 
 
-def test_default_is_the_replay_it_stands_for():
-    explicit = make_request(estimator=SubsampledReplaySettings(fraction=0.5, replicas=8))
+def test_default_is_auto():
+    one = plan(make_request(estimator=DefaultSettings()))
+    other = plan(make_request(estimator=AutoSettings()))
 
-    one = plan_round(make_request(), make_log(), {}).actions[:-1]
-    other = plan_round(explicit, make_log(), {}).actions[:-1]
+    assert [key_of(spec) for spec in one.actions] == [key_of(spec) for spec in other.actions]
 
-    assert {key_of(spec) for spec in one} == {key_of(spec) for spec in other}
+
+def test_auto_asks_for_its_first_rung_and_no_report_yet():
+    planned = plan(make_request(estimator=AutoSettings()))
+
+    fractions = {spec.fraction for spec in planned.actions if isinstance(spec, Advance)}
+    assert fractions <= {1.0, 1 / 16, 1 / 32}
+    assert 1 / 16 in fractions
+    assert planned.report not in {key_of(spec) for spec in planned.actions}
 
 
 def test_a_second_query_adds_evaluations_only():
-    one = plan_round(make_request(), make_log(), {}).actions[:-1]
+    one = plan(make_request()).actions[:-1]
     both = make_request(queries=(make_query(), make_query(name="acc", kind="accuracy")))
 
-    added = [spec for spec in plan_round(both, make_log(), {}).actions[:-1] if spec not in one]
+    added = [spec for spec in plan(both).actions[:-1] if spec not in one]
 
     assert added
     assert {type(spec) for spec in added} == {Evaluate}
 
 
 def test_names_of_queries_do_not_change_keys():
-    one = plan_round(make_request(), make_log(), {}).actions[:-1]
+    one = plan(make_request()).actions[:-1]
     renamed = make_request(queries=(make_query(name="held-out loss"),))
 
-    assert plan_round(renamed, make_log(), {}).actions[:-1] == one
+    assert plan(renamed).actions[:-1] == one
 
 
 def test_skipping_all_subsets_runs_each_prefix_once():
     # Retraining after skipping stage t runs the later stages: 2 + 1 + 0 runs, 3 skipped stages.
-    planned = plan_round(make_request(estimator=RetrainSettings(), baselines=()), make_log(), {})
+    planned = plan(make_request(estimator=RetrainSettings(), baselines=()))
 
     advances = [spec for spec in planned.actions if isinstance(spec, Advance)]
 

@@ -1,0 +1,202 @@
+"""``auto``: how far up its ladder each intervention is answered, from what is finished so far.
+
+A pure function of the request, the log and the finished results, called in every round: it asks for
+the next rung of each intervention whose rung below missed the tolerance, until all are answered or
+the budget ends. One counterfactual serves every query, so that an intervention is answered when all
+of its queries are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import final
+
+from auditor.audit.cost import gradient_examples
+from auditor.audit.questions import Row, questions_of
+from auditor.audit.rows import paired
+from auditor.effects import Verdict
+from auditor.errors import NumericalError, PreconditionError
+from auditor.estimators.auto import Auto
+from auditor.estimators.base import Estimator, Finished, Question
+from auditor.estimators.interval import Summary, summarise
+from auditor.estimators.registry import estimator_for
+from auditor.estimators.retrain import Retrain
+from auditor.estimators.subsampled_replay import SubsampledReplay
+from auditor.plan.actions import ActionSpec, key_of
+from auditor.plan.request import AuditRequest
+from auditor.plan.settings import AUTO_FRACTIONS, CHECK_SHARE, AutoSettings, resolve
+from auditor.report.schema import Choice
+from auditor.stagelog.log import StageLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """The estimator of an audit as far as it is known.
+
+    Args:
+        estimator: Answers every question once ``complete``.
+        complete: Whether no further round can change it.
+        choices: What ``auto`` decided for each intervention; empty for other estimators.
+    """
+
+    estimator: Estimator
+    complete: bool
+    choices: tuple[Choice, ...] = ()
+
+
+def choose(request: AuditRequest, log: StageLog, values: Finished) -> Chosen:
+    """Return the estimator that answers the request's interventions.
+
+    Args:
+        request: A request that was checked.
+        log: Its log.
+        values: Results of finished actions.
+
+    Raises:
+        PreconditionError: If the budget is below what the smallest replay costs.
+    """
+    settings = resolve(request.estimator)
+    if not isinstance(settings, AutoSettings):
+        return Chosen(estimator=estimator_for(settings), complete=True)
+    rows = list(questions_of(request, log))
+    by_label: dict[str, list[Row]] = {}
+    for row in rows:
+        by_label.setdefault(row.intervention.label, []).append(row)
+    judge = _Judge(values=values, confidence=request.confidence, tolerance=settings.tolerance)
+    ladder = _ladder(settings, rows, log)
+    checked = by_label.get(ladder.exactly or "", [])
+    if not judge.is_finished(ladder, checked):
+        return Chosen(estimator=ladder, complete=False)
+    ladder = replace(ladder, factors=judge.factors(ladder, checked))
+    choices = []
+    for label, own in by_label.items():
+        ladder = _climb(ladder, own, judge=judge)
+        choices.append(
+            Choice(
+                intervention=label,
+                answered_by=_name(ladder, own[0].questions[0]),
+                within_tolerance=judge.is_within(ladder, own),
+                tolerance=settings.tolerance,
+            )
+        )
+    complete = judge.is_finished(ladder, rows)
+    return Chosen(estimator=ladder, complete=complete, choices=tuple(choices))
+
+
+def _climb(ladder: Auto, rows: Sequence[Row], *, judge: "_Judge") -> Auto:
+    """Return the ladder with the lowest rung at which an intervention is answered, or unknown."""
+    label = rows[0].intervention.label
+    top = 0 if label == ladder.exactly else len(ladder.rungs) - 1
+    for rung in range(top + 1):
+        ladder = replace(ladder, reached={**ladder.reached, label: rung})
+        if not judge.is_finished(ladder, rows) or judge.is_within(ladder, rows):
+            break
+    return ladder
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judge:
+    """What the finished results say about the rungs of a ladder."""
+
+    values: Finished
+    confidence: float
+    tolerance: float
+
+    def is_finished(self, ladder: Auto, rows: Sequence[Row]) -> bool:
+        specs = (spec for row in rows for q in row.questions for spec in ladder.actions(q))
+        return all(self.values.has(spec) for spec in specs)
+
+    def is_within(self, ladder: Auto, rows: Sequence[Row]) -> bool:
+        """Say whether half the interval of every row is within the tolerance."""
+        if not self.is_finished(ladder, rows):
+            return False
+        return all(_half_width(self._summary(ladder, row)) <= self.tolerance for row in rows)
+
+    def factors(self, ladder: Auto, checked: Sequence[Row]) -> dict[str, float]:
+        """Return by query how much wider the interval of the first rung had to be, at least 1."""
+        factors: dict[str, float] = {}
+        for row in checked:
+            estimate = self._summary(ladder.rungs[0], row)
+            truth = self._summary(Retrain(), row)
+            half = _half_width(estimate)
+            if truth.value is None or estimate.value is None or not 0 < half < inf:
+                continue
+            name = row.questions[0].query.name
+            error = abs(estimate.value - truth.value)
+            factors[name] = max(factors.get(name, 1.0), error / half)
+        return factors
+
+    def _summary(self, estimator: Estimator, row: Row) -> Summary:
+        try:
+            sample = paired([estimator.sample(q, self.values) for q in row.questions])
+        except NumericalError:  # it diverges: another rung may not
+            return Summary(verdict=Verdict.NOT_RESOLVED)
+        return summarise(sample, confidence=self.confidence)
+
+
+def _half_width(summary: Summary) -> float:
+    known = summary.low is not None and summary.high is not None
+    return (summary.high - summary.low) / 2 if known else inf
+
+
+def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
+    """Return the rungs that the budget allows, should every intervention need the last of them."""
+    questions = [question for row in rows for question in row.questions]
+    whole = _cost([Retrain()], questions, log)
+    if whole == 0:
+        return Auto()
+    check, share = _cheapest(rows, log, whole=whole)
+    if settings.budget is None:
+        return Auto(exactly=check if share <= CHECK_SHARE else None)
+    checked = check if share <= CHECK_SHARE * settings.budget else None
+    budget = settings.budget - (share if checked else 0.0)
+    fractions = [f for f in AUTO_FRACTIONS if _up_to(f, questions, log) / whole <= budget]
+    if len(fractions) < 2:  # one rung, as high as the budget reaches
+        unit = _up_to(AUTO_FRACTIONS[0], questions, log, first=AUTO_FRACTIONS[0]) / whole
+        fractions = [min(AUTO_FRACTIONS[0] * budget / unit, AUTO_FRACTIONS[-1])]
+        _require_two_examples(fractions[0], settings, log)
+    exact = _up_to(fractions[-1], questions, log) / whole + 1 <= budget
+    return Auto(fractions=tuple(fractions), exact=exact, exactly=checked)
+
+
+def _up_to(top: float, questions: Sequence[Question], log: StageLog, *, first: float = 0.0) -> int:
+    used = tuple(fraction for fraction in AUTO_FRACTIONS if first <= fraction <= top)
+    return _cost(Auto(fractions=used, exact=False).rungs, questions, log)
+
+
+def _cost(estimators: Sequence[Estimator], questions: Sequence[Question], log: StageLog) -> int:
+    specs: dict[str, ActionSpec] = {
+        key_of(spec): spec for e in estimators for q in questions for spec in e.actions(q)
+    }
+    return gradient_examples(specs.values(), log)
+
+
+def _cheapest(rows: Sequence[Row], log: StageLog, *, whole: int) -> tuple[str | None, float]:
+    """Return the intervention that is cheapest to retrain, and its part of the whole cost."""
+    costs = {row.intervention.label: _cost([Retrain()], row.questions, log) / whole for row in rows}
+    real = {label: cost for label, cost in costs.items() if cost > 0}
+    if len(real) < 2:
+        return None, 0.0
+    label = min(real, key=lambda name: (real[name], name))
+    return label, real[label]
+
+
+def _require_two_examples(fraction: float, settings: AutoSettings, log: StageLog) -> None:
+    for stage in log.stages:
+        size = stage.examples_per_step or 1
+        if fraction * size < 1:
+            raise PreconditionError(
+                "estimator.budget",
+                expected="a budget for at least one example of each step, at two resolutions",
+                found=f"{settings.budget:g}, which is {fraction * size:.2g} of {size} examples in "
+                f"stages[{stage.name}]",
+                remedy="Raise the budget, ask for fewer interventions, or use task_vector.",
+            )
+
+
+def _name(ladder: Auto, question: Question) -> str:
+    chosen = ladder.chosen(question)
+    if isinstance(chosen, SubsampledReplay):
+        return f"subsampled_replay, {chosen.fraction:.3g} of the examples"
+    return "retrain"
