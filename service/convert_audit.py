@@ -153,6 +153,17 @@ def to_plan(plan: DryPlan) -> audit_pb2.PlanAuditResponse:
         actions=actions,
         actions_to_run=len(to_run),
         gradient_examples=_total(to_run),
+        retraining_relative=plan.forecast.relative,
+        queries=[
+            audit_pb2.QueryForecast(
+                query=found.query,
+                unit=found.unit,
+                detectable_effect=found.detectable,
+                basis=found.basis,
+                note=found.note,
+            )
+            for found in plan.forecast.queries
+        ],
     )
 
 

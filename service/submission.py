@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from auditor.audit.forecast import Forecast
 from auditor.edge.clock import Clock
 from auditor.errors import InputError, ResourceError, StageLogError, UnavailableError
 from auditor.plan.request import AuditRequest
@@ -59,6 +60,7 @@ class DryPlan:
 
     request_digest: Digest
     actions: tuple[DryAction, ...]
+    forecast: Forecast
 
 
 @final
@@ -149,16 +151,18 @@ class Submission:
         planned = self._planner.plan(request, {})
         known = self._reader.known_results(tenant, [a.key for a in planned.actions])
         gone = self._planner.missing(known.values())
+        there = {key: result for key, result in known.items() if result not in gone}
         return DryPlan(
             request_digest=digest_of(request),
             actions=tuple(
                 DryAction(
                     action=action,
-                    cached=action.key in known and known[action.key] not in gone,
+                    cached=action.key in there,
                     gradient_examples=self._planner.gradient_examples(request, action),
                 )
                 for action in planned.actions
             ),
+            forecast=self._planner.forecast(request, there),
         )
 
     def _store(self, new: NewAudit, planned: PlannedRound, *, gone: frozenset[Digest]) -> AuditRow:

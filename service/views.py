@@ -26,6 +26,8 @@ def view(message: Message) -> dict[str, Any]:
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             if message.HasField(field.name):
                 plain[field.name] = _value(field, value)
+        elif field.has_presence and not message.HasField(field.name):
+            continue  # not known, which is not zero
         elif field.type != FieldDescriptor.TYPE_BYTES and value != "":
             plain[field.name] = _value(field, value)
     return plain

@@ -16,7 +16,6 @@ def effect_of(
     found: Summary,
     *,
     confidence: float,
-    exact: bool,
     sd: Mapping[NoiseKind, float],
     baselines: Mapping[str, float],
     examples: int,
@@ -28,7 +27,6 @@ def effect_of(
         row: Intervention and query.
         found: The figures, and the verdict, all measurements considered.
         confidence: Of the interval, if there is one.
-        exact: Whether the figure equals exact retraining by construction.
         sd: Spreads that were measured.
         baselines: Free baselines by name.
         examples: How many the query is evaluated on.
@@ -66,7 +64,7 @@ def effect_of(
         verdict=found.verdict,
         baselines=dict(baselines),
         n=examples,
-        exact_by_construction=exact,
+        exact_by_construction=found.exact,
         statement=effect_statement(
             intervention,
             query=row.query.name,

@@ -28,7 +28,6 @@ from auditor.report.schema import Diagnosis, Multiplicity
 class _Entry:
     row: Row
     summary: Summary
-    exact: bool = False
     moved: bool = False
     baselines: Mapping[str, float] = field(default_factory=dict)
     noise: Mapping[NoiseKind, NoiseSpread] = field(default_factory=dict)
@@ -69,7 +68,6 @@ class EffectRows:
                     confidence=self._request.confidence,
                     cluster=cluster if known else None,
                 ),
-                exact=sample.exact,
                 moved=bool((sample.effects != 0).any()),
                 baselines=self._baselines(row),
                 noise=self._noise(row),
@@ -84,9 +82,8 @@ class EffectRows:
         return tuple(
             effect_of(
                 entry.row,
-                self._judged(entry, discovered=known),
+                self._judged(replace(entry.summary, discovered=known), entry.noise),
                 confidence=self._request.confidence,
-                exact=entry.exact,
                 sd={kind: spread.sd for kind, spread in entry.noise.items()},
                 baselines=entry.baselines,
                 examples=self._n(entry.row),
@@ -180,14 +177,9 @@ class EffectRows:
         label = row.intervention.label
         self._diagnoses.append(diverges(error, query=row.query.name, intervention=label, what=what))
 
-    def _judged(self, entry: _Entry, *, discovered: bool) -> Summary:
-        verdict = verdict_of(
-            entry.summary,
-            discovered=discovered,
-            rerun=entry.noise.get("rerun"),
-            confidence=self._request.confidence,
-        )
-        return replace(entry.summary, verdict=verdict)
+    def _judged(self, summary: Summary, noise: Mapping[NoiseKind, NoiseSpread]) -> Summary:
+        verdict = verdict_of(summary, rerun=noise.get("rerun"), confidence=self._request.confidence)
+        return replace(summary, verdict=verdict)
 
     def _n(self, row: Row) -> int:
         return len(self._values.per_example(row.questions[0].factual))

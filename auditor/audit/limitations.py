@@ -5,7 +5,7 @@ from auditor.effects import Effect, Probe
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.check import interventions_of, parts_of
 from auditor.plan.request import AuditRequest
-from auditor.report.schema import Limitation
+from auditor.report.schema import Limitation, Multiplicity
 from auditor.report.wording import LIMITATIONS
 from auditor.stagelog.log import StageLog
 
@@ -16,7 +16,7 @@ def limitations_of(
     *,
     findings: tuple[SegmentFinding, ...],
     effects: tuple[Effect, ...],
-    many: bool = False,
+    multiplicity: Multiplicity | None,
 ) -> tuple[Limitation, ...]:
     """Return what the figures must be read with, the most serious first."""
     kinds = {part.kind for one in interventions_of(request, log) for part in parts_of(one)}
@@ -31,7 +31,7 @@ def limitations_of(
         "THIS_RUN_ONLY": not request.noise,
         "RERUNS_NOT_MEASURED": set(request.noise) == {"order"},
         "RERUNS_FROM_RECORDED_START": "rerun" in request.noise,
-        "MANY_EFFECTS": many,
+        "MANY_EFFECTS": multiplicity is not None,
         "NO_INTERVAL": any(effect.low is None for effect in effects),
         "INTERVAL_NOT_VALIDATED": any(
             effect.low is not None and not effect.exact_by_construction for effect in effects

@@ -167,7 +167,7 @@ def write_report(
             log,
             findings=findings,
             effects=effects,
-            many=rows.multiplicity is not None,
+            multiplicity=rows.multiplicity,
         ),
         diagnoses=(*rows.diagnoses, *request_diagnoses(request, log, evaluation_sets)),
         multiplicity=rows.multiplicity,

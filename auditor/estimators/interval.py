@@ -27,6 +27,8 @@ class Summary:
         population: The interval for the population that the examples were drawn from.
         p_value: At which confidence the interval would end at zero, from 1.
         verdict: What the interval allows to say.
+        exact: Whether the figure equals exact retraining by construction.
+        discovered: False where control of false discoveries among many effects drops this one.
     """
 
     value: float | None = None
@@ -39,6 +41,8 @@ class Summary:
     population: tuple[float, float] | None = None
     p_value: float | None = None
     verdict: Verdict
+    exact: bool = False
+    discovered: bool = True
 
 
 def summarise(
@@ -80,6 +84,7 @@ def summarise(
             sampling=sampling,
             population=None if sampled is None else (value - around, value + around),
             verdict=Verdict.EFFECT if value != 0 else Verdict.NOT_RESOLVED,
+            exact=True,
         )
     one = replicas < 2
     if sample.deviations is None or (one and sample.resolution is None):

@@ -7,9 +7,7 @@ from auditor.estimators.interval import Summary
 from auditor.estimators.noise import NoiseSpread
 
 
-def verdict_of(
-    summary: Summary, *, discovered: bool, rerun: NoiseSpread | None, confidence: float
-) -> Verdict:
+def verdict_of(summary: Summary, *, rerun: NoiseSpread | None, confidence: float) -> Verdict:
     r"""Return the verdict of one effect.
 
     *Within replay spread*: the interval holds zero. *Not resolved*: there is no interval, or it
@@ -21,15 +19,13 @@ def verdict_of(
     over O reruns. Else *effect*.
 
     Args:
-        summary: The effect's figures.
-        discovered: Whether it is one of the effects that control of false discoveries leaves; True
-            without such control.
+        summary: The effect's figures, and whether control of false discoveries leaves it.
         rerun: Spread over reruns of the pipeline, if measured.
         confidence: Two-sided, such as 0.9.
     """
     if summary.verdict is not Verdict.EFFECT or summary.value is None:
         return summary.verdict
-    if not discovered:
+    if not summary.discovered:
         return Verdict.NOT_RESOLVED
     if rerun is not None:
         quantile = float(stdtrit(rerun.orders - 1, 0.5 + confidence / 2))

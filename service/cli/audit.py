@@ -226,17 +226,17 @@ def audit(
         purpose=purpose,
         operator=operator,
     )
-    if local is not None and (log is not None or plan or not watch):
-        raise typer.BadParameter(
-            "goes with neither --log, --plan nor --detach", param_hint="--local"
-        )
+    if local is not None and (log is not None or not watch):
+        raise typer.BadParameter("goes with neither --log nor --detach", param_hint="--local")
     if local is None and outside:
         raise typer.BadParameter(
             "goes with --local: a service runs no commands", param_hint="--outside"
         )
     document = apply_flags(read_document(request) if request is not None else {}, flags)
     base = request.parent if request is not None else Path.cwd()
-    if local is not None:
+    if local is not None and plan:
+        _plan_here(document, base=base, tools=outside or (), as_json=as_json)
+    elif local is not None:
         _audit_here(
             document, base=base, device=device, output=output, as_json=as_json,
             outside=outside or (), outside_seconds=outside_seconds,
@@ -246,6 +246,26 @@ def audit(
             document, base=base, server=server, plan=plan, watch=watch, output=output,
             as_json=as_json,
         )  # fmt: skip
+
+
+def _plan_here(
+    document: dict[str, Any], *, base: Path, tools: Sequence[str], as_json: bool
+) -> None:
+    """Say what the audit would compute in this process."""
+    from auditor.edge.folder import FolderBlobs
+    from auditor.edge.layered import LayeredBlobs
+    from service.cli.local_audit import LocalPlaces
+    from service.cli.local_plan import local_plan
+    from service.cli.remote_audit import emit_plan
+    from service.config import cache_folder
+    from service.outside_tool import parse_tools
+
+    cache = cache_folder()
+    blobs = LayeredBlobs(FolderBlobs(cache / "blobs"))
+    with TemporaryDirectory(prefix="stageaudit-") as scratch:
+        places = LocalPlaces(blobs, scratch=Path(scratch))
+        request = resolve_request(document, base=base, places=places, tools=parse_tools(tools))
+        emit_plan(local_plan(request, blobs=blobs, cache=cache), as_json=as_json)
 
 
 def _audit_here(

@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, final
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from auditor.errors import AuditorError
@@ -143,6 +144,8 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         if (same := [action for action in actions if action["kind"] == kind])
     }
 
+    relative = plan.get("retraining_relative")
+
     def human() -> None:
         table = Table("action", "planned", "cached", "gradient-examples", box=None)
         for kind, row in rows.items():
@@ -151,7 +154,14 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         console.print(
             f"{plan['actions_to_run']} actions to run, "
             f"{plan['gradient_examples']} gradient-examples"
+            + ("" if relative is None else f", {relative:.2f} × exact retraining")
         )
+        smallest = Table("query", "smallest effect it could show", "", box=None)
+        for found in plan["queries"]:
+            size = found.get("detectable_effect")
+            text = "unknown" if size is None else f"{size:.3g} {found['unit']}"
+            smallest.add_row(escape(found["query"]), text, found["note"])
+        console.print(smallest)
 
     emit(
         {
@@ -159,6 +169,8 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             "actions": rows,
             "actions_to_run": plan["actions_to_run"],
             "gradient_examples": str(plan["gradient_examples"]),
+            "retraining_relative": relative,
+            "queries": plan["queries"],
         },
         as_json=as_json,
         human=human,

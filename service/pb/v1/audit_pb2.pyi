@@ -378,6 +378,46 @@ class PlannedAction(_message.Message):
 Global___PlannedAction: _TypeAlias = PlannedAction  # noqa: Y015
 
 @_typing.final
+class QueryForecast(_message.Message):
+    """What an audit could show of one query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DETECTABLE_EFFECT_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Name of the query."""
+    unit: _builtins.str
+    """Unit of its values and effects."""
+    detectable_effect: _builtins.float
+    """The smallest effect that would be called one; not set where that is unknown."""
+    basis: _builtins.str
+    """Where that figure comes from: `exact`, `replicas`, `evaluation set`, `unknown`."""
+    note: _builtins.str
+    """The same for people."""
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        detectable_effect: _builtins.float | None = ...,
+        basis: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_effect", b"_detectable_effect", "detectable_effect", b"detectable_effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_effect", b"_detectable_effect", "basis", b"basis", "detectable_effect", b"detectable_effect", "note", b"note", "query", b"query", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__detectable_effect: _TypeAlias = _typing.Literal["detectable_effect"]  # noqa: Y015
+    _WhichOneofArgType__detectable_effect: _TypeAlias = _typing.Literal["_detectable_effect", b"_detectable_effect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_effect) -> _WhichOneofReturnType__detectable_effect | None: ...
+
+Global___QueryForecast: _TypeAlias = QueryForecast  # noqa: Y015
+
+@_typing.final
 class PlanAuditResponse(_message.Message):
     """What an audit would compute."""
 
@@ -387,15 +427,23 @@ class PlanAuditResponse(_message.Message):
     ACTIONS_FIELD_NUMBER: _builtins.int
     ACTIONS_TO_RUN_FIELD_NUMBER: _builtins.int
     GRADIENT_EXAMPLES_FIELD_NUMBER: _builtins.int
+    RETRAINING_RELATIVE_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
     request_digest: _builtins.str
     """SHA-256 of the canonical bytes of the request."""
     actions_to_run: _builtins.int
     """Number of actions without those that are cached."""
     gradient_examples: _builtins.int
     """Examples whose gradient is computed by the actions that are not cached."""
+    retraining_relative: _builtins.float
+    """The same over those of retraining exactly what is asked; not set where that takes none."""
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedAction]:
         """All actions that can be planned now."""
+
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryForecast]:
+        """What the audit could show, a query each."""
 
     def __init__(
         self,
@@ -404,12 +452,16 @@ class PlanAuditResponse(_message.Message):
         actions: _abc.Iterable[Global___PlannedAction] | None = ...,
         actions_to_run: _builtins.int = ...,
         gradient_examples: _builtins.int = ...,
+        retraining_relative: _builtins.float | None = ...,
+        queries: _abc.Iterable[Global___QueryForecast] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "retraining_relative", b"retraining_relative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "actions_to_run", b"actions_to_run", "gradient_examples", b"gradient_examples", "request_digest", b"request_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "actions", b"actions", "actions_to_run", b"actions_to_run", "gradient_examples", b"gradient_examples", "queries", b"queries", "request_digest", b"request_digest", "retraining_relative", b"retraining_relative"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__retraining_relative: _TypeAlias = _typing.Literal["retraining_relative"]  # noqa: Y015
+    _WhichOneofArgType__retraining_relative: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retraining_relative) -> _WhichOneofReturnType__retraining_relative | None: ...
 
 Global___PlanAuditResponse: _TypeAlias = PlanAuditResponse  # noqa: Y015
 

@@ -1,5 +1,7 @@
 """Verdicts, p-values and false discoveries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -76,9 +78,9 @@ def test_nothing_that_moves_is_not_resolved():
     ],
 )
 def test_verdicts(means, discovered, rerun, expected):
-    summary = summarise(sample(*means), confidence=0.9)
+    summary = replace(summarise(sample(*means), confidence=0.9), discovered=discovered)
 
-    found = verdict_of(summary, discovered=discovered, rerun=rerun, confidence=0.9)
+    found = verdict_of(summary, rerun=rerun, confidence=0.9)
 
     assert found is expected
 
@@ -87,8 +89,8 @@ def test_rerun_noise_begins_at_the_quantile_of_six_reruns():
     summary = summarise(sample(1.0, 1.01, 0.99), confidence=0.9)
     edge = 1.0 / stats.t.ppf(0.95, 5)
 
-    inside = verdict_of(summary, discovered=True, rerun=spread(edge * 1.001), confidence=0.9)
-    outside = verdict_of(summary, discovered=True, rerun=spread(edge * 0.999), confidence=0.9)
+    inside = verdict_of(summary, rerun=spread(edge * 1.001), confidence=0.9)
+    outside = verdict_of(summary, rerun=spread(edge * 0.999), confidence=0.9)
 
     assert inside is Verdict.WITHIN_RERUN_NOISE
     assert outside is Verdict.EFFECT
