@@ -50,12 +50,17 @@ def mean_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     """
     if loss.kind != "cross_entropy" or target.is_floating_point():
         return output.new_ones(output.shape[:1])
+    return _over_positions(target_weight(loss, output, target), reduction="mean")
+
+
+def target_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    """Return the class weight of every target of a cross entropy, [B, ...]; 0 where ignored."""
     kept = _kept(loss, target)
-    ones = output.new_ones(target.shape)
-    weights = _class_weights(loss, output)
-    if weights is not None:
-        ones = weights[torch.where(kept, target, 0).long()]
-    return _over_positions(torch.where(kept, ones, 0), reduction="mean")
+    weight = output.new_ones(target.shape)
+    classes = _class_weights(loss, output)
+    if classes is not None:
+        weight = classes[torch.where(kept, target, 0).long()]
+    return torch.where(kept, weight, 0)
 
 
 def require_classes(loss: Loss, target: Tensor, *, classes: int, where: str) -> None:

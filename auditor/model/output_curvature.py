@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auditor.errors import UnsupportedError
-from auditor.model.losses import mean_weight
+from auditor.model.losses import target_weight
 from auditor.stagelog.log import Loss
 
 
@@ -15,8 +15,8 @@ def curvature_root(loss: Loss, output: Tensor, target: Tensor, *, direction: Ten
     r"""Return S d, [B, ...], for each example's :math:`S S^T = \partial^2 l / \partial z^2`.
 
     - cross entropy: :math:`S d = \sqrt{\kappa} (\sqrt{p} \odot d - p\, (\sqrt{p} \cdot d))`, where
-      p are the probabilities and kappa is the target's weight, so that
-      :math:`S S^T = \kappa (\operatorname{diag} p - p p^T)`;
+      p are the probabilities and kappa is the target's weight (over n where n positions of an
+      example are averaged), so that :math:`S S^T = \kappa (\operatorname{diag} p - p p^T)`;
     - binary cross entropy: :math:`\sqrt{p (1 - p) / n}\, d` for n entries that are averaged;
     - squared error: :math:`\sqrt{2 / n}\, d`.
 
@@ -37,10 +37,12 @@ def curvature_root(loss: Loss, output: Tensor, target: Tensor, *, direction: Ten
     """
     match loss.kind:
         case "cross_entropy":
-            p = functional.softmax(output, dim=-1)  # [B, C]
+            p = functional.softmax(output, dim=-1)  # [B, ..., C]
             root = p.sqrt()
             centred = root * direction - p * (root * direction).sum(dim=-1, keepdim=True)
-            return centred * _target_weight(loss, output, target).sqrt().unsqueeze(-1)
+            positions = _averaged(loss, output[..., 0])  # of a class each, such as tokens
+            weight = _smoothed_weight(loss, output, target) / positions  # [B, ...]
+            return centred * weight.sqrt().unsqueeze(-1)
         case "binary_cross_entropy_with_logits":
             p = torch.sigmoid(output)
             return (p * (1 - p) / _averaged(loss, output)).sqrt() * direction
@@ -55,8 +57,8 @@ def curvature_root(loss: Loss, output: Tensor, target: Tensor, *, direction: Ten
             )
 
 
-def _target_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
-    """Return the sum over classes of the smoothed, weighted target, [B]; 0 where ignored."""
+def _smoothed_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    """Return the sum over classes of the smoothed, weighted target, [B, ...]; 0 where ignored."""
     smoothing = loss.label_smoothing
     weights = output.new_ones(output.shape[-1:])  # [C]
     if loss.class_weights is not None:
@@ -64,7 +66,7 @@ def _target_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     if target.is_floating_point():
         smoothed = target * (1 - smoothing) + smoothing / output.shape[-1]
         return (smoothed * weights).sum(dim=-1)
-    own = mean_weight(loss, output, target)  # the class weight, 0 where ignored
+    own = target_weight(loss, output, target)
     if not smoothing:
         return own
     kept = torch.ones_like(own) if loss.ignore_index is None else (target != loss.ignore_index)

@@ -14,6 +14,8 @@ GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(4, 3, generator=GENERATOR, dtype=F64)
 CLASSES = torch.tensor([0, 2, 1, 2])
 SOFT = torch.rand(4, 3, generator=GENERATOR, dtype=F64)
+TOKENS = LOGITS.reshape(2, 2, 3)
+TOKEN_CLASSES = CLASSES.reshape(2, 2)
 CASES: dict[str, tuple[Loss, Tensor, Tensor]] = {
     "cross entropy": (Loss(kind="cross_entropy"), LOGITS, CLASSES),
     "smoothed": (Loss(kind="cross_entropy", label_smoothing=0.2), LOGITS, CLASSES),
@@ -34,6 +36,23 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor]] = {
         LOGITS,
         SOFT,
     ),
+    "tokens": (Loss(kind="cross_entropy"), TOKENS, TOKEN_CLASSES),
+    "tokens, summed, one ignored": (
+        Loss(kind="cross_entropy", reduction="sum", ignore_index=1),
+        TOKENS,
+        TOKEN_CLASSES,
+    ),
+    "tokens, smoothed, weighted, one ignored": (
+        Loss(
+            kind="cross_entropy",
+            class_weights=(0.5, 2.0, 1.0),
+            label_smoothing=0.1,
+            ignore_index=1,
+        ),
+        TOKENS,
+        TOKEN_CLASSES,
+    ),
+    "probabilities of tokens": (Loss(kind="cross_entropy"), TOKENS, SOFT.reshape(2, 2, 3)),
     "binary": (Loss(kind="binary_cross_entropy_with_logits"), LOGITS, SOFT),
     "binary, summed": (
         Loss(kind="binary_cross_entropy_with_logits", reduction="sum"),
