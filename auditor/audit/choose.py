@@ -136,8 +136,9 @@ class _Judge:
 
 
 def _half_width(summary: Summary) -> float:
-    known = summary.low is not None and summary.high is not None
-    return (summary.high - summary.low) / 2 if known else inf
+    if summary.low is None or summary.high is None:
+        return inf
+    return (summary.high - summary.low) / 2
 
 
 def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:

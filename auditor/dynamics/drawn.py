@@ -47,9 +47,8 @@ def _codes(examples: StageExamples, name: str) -> Integers | None:
         described = table.dataset.columns[name].categories
         stored = values.cpu().numpy()
         parts.append(stored if described is None else np.asarray(described)[stored])
-    table = examples.table
     offsets = np.cumsum([0, *(len(part) for part in parts)])
-    values = np.concatenate(parts)[offsets[table] + examples.index]
-    codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    used = np.concatenate(parts)[offsets[examples.table] + examples.index]
+    codes = np.unique(used, return_inverse=True)[1].astype(np.int64)
     distinct = int(codes.max(initial=0)) + 1
     return codes if distinct <= min(MAX_STRATA, max(2, len(codes) // 2)) else None

@@ -176,7 +176,7 @@ def _groups(query: Query, table: Table, *, index: Tensor) -> Groups:
     elif categories is not None:
         known = torch.arange(len(categories), device=codes.device)
     else:
-        known = codes.unique()
+        known = torch.unique(codes)
     if len(known) > MAX_GROUPS:
         raise QueryError(
             where,

@@ -53,7 +53,8 @@ def block_values(metric: Tensor, without: Tensor, *, block: Tensor) -> Tensor:
     examples, blocks = block.shape[0], without.shape[0]
     deviation = -(blocks - 1) * (without - without.mean())  # [G]
     values = (deviation * (examples / blocks) ** 0.5)[block]  # [N]
-    return metric + (values - values.mean())
+    centred: Tensor = metric + (values - values.mean())
+    return centred
 
 
 def without_each(total: Tensor, parts: Tensor) -> Tensor:
