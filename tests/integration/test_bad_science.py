@@ -42,7 +42,8 @@ def ask(
     recorded.blobs.write(canonical_bytes(recorded.log))
     query = {
         "name": "asked", "kind": kind, "better": Better.LOWER, "data": recorded.evaluation,
-        **{name: fields.pop(name) for name in ("where", "data") if name in fields},
+        **{name: fields.pop(name) for name in ("where", "data", "group", "groups")
+        if name in fields},
     }  # fmt: skip
     request = AuditRequest(
         log=recorded.digest,
@@ -93,12 +94,14 @@ def test_noise_that_diverges_leaves_the_other_rows(recorded):
     assert "DIVERGES" in {diagnosis.id for diagnosis in report.diagnoses}
 
 
-def test_the_square_root_at_zero_of_adam_is_no_nan(tmp_path):
-    recorded = make_stage_log(optimizer="adam", weight_decay=0.0)
+@pytest.mark.parametrize("form", ["tangent", "adjoint"])
+def test_the_square_root_at_zero_of_adam_is_no_nan(form):
+    recorded = make_stage_log(optimizer="adam", weight_decay=0.0, unused_feature=0)
 
-    report = ask(recorded, SKIP, estimator=AaScoreSettings())
+    report = ask(recorded, SKIP, estimator=AaScoreSettings(form=form))
 
     assert report.effects[0].value is not None
+    assert report.diagnoses == ()
 
 
 def test_a_stage_that_never_changed_a_parameter_is_named():
@@ -133,6 +136,11 @@ def test_a_query_that_moves_is_not_called_constant(recorded):
 def test_a_selection_of_no_examples_is_refused(recorded):
     with pytest.raises(InputError, match="where"):
         ask(recorded, SKIP, where=Where(column="source", equals="nobody"))
+
+
+def test_a_group_without_examples_is_refused(recorded):
+    with pytest.raises(InputError, match="nobody"):
+        ask(recorded, SKIP, kind=QueryKind.ACCURACY_GAP, group="source", groups=("own", "nobody"))
 
 
 def test_a_source_that_fills_a_stage_is_refused(recorded):

@@ -178,6 +178,44 @@ def test_plan_computes_nothing_and_knows_what_is_cached(
     assert (before.code, done.code, after.code) == (0, 0, 0), before.err
     assert before.json["actions_to_run"] > 0
     assert after.json["gradient_examples"] == "0"
+    assert {query["basis"] for query in before.json["queries"]} == {"unknown"}
+    assert "detectable_effect" not in before.json["queries"][0]
+    assert {query["basis"] for query in after.json["queries"]} == {"replicas"}
+    assert after.json["queries"][0]["detectable_effect"] > 0
+
+
+def test_a_local_plan_is_that_of_a_service(type_: Type, work: Work, at_service: Embedded) -> None:
+    arguments = ("audit", work.path("request.yaml"), "--replicas", "2", "--seed", "123")
+
+    here = type_(*arguments, "--local", work.path("log"), "--plan", "--json")
+    there = type_(*arguments, "--plan", "--json")
+    told = type_(*arguments, "--local", work.path("log"), "--plan")
+
+    assert (here.code, there.code, told.code) == (0, 0, 0), here.err + told.err
+    assert here.json["queries"] == there.json["queries"]
+    assert here.json["retraining_relative"] == pytest.approx(there.json["retraining_relative"])
+    assert "smallest effect it could show" in told.out
+    assert "unknown" in told.out
+
+
+def test_noise_is_asked_for_and_shown(type_: Type, work: Work) -> None:
+    said = type_(
+        "audit", work.path("request.yaml"), "--local", work.path("log"), "--replicas", "2",
+        "--noise", "order", "--json",
+    )  # fmt: skip
+
+    assert said.code == 0, said.err
+    assert all(effect["sd_order"] >= 0 for effect in said.json["effects"])
+    assert said.json["cost"]["noise_relative"] > 0
+
+
+def test_unknown_noise_is_refused(type_: Type, work: Work) -> None:
+    said = type_(
+        "audit", work.path("request.yaml"), "--local", work.path("log"), "--noise", "weather"
+    )
+
+    assert said.code == 7
+    assert "noise" in said.err
 
 
 def test_cancel_ends_a_watch_with_9(type_: Type, work: Work, at_service: Embedded) -> None:

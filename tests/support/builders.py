@@ -142,6 +142,7 @@ def make_stage_log(
     cadence_steps: int | None = None,
     self_check: SelfCheck = "off",
     seed: int = 0,
+    unused_feature: int | None = None,
     folder: Path | None = None,
 ) -> RecordedRun:
     """Train a tiny network in stages and return its log.
@@ -163,6 +164,7 @@ def make_stage_log(
         cadence_steps: Keep further checkpoints.
         self_check: As in ``Recorder.stage``.
         seed: Of initial values, data and batches.
+        unused_feature: This input is 0 in training, so that its weights never have a gradient.
         folder: Record into this folder; by default into memory.
     """
     sink = MemorySink.new()
@@ -174,6 +176,8 @@ def make_stage_log(
     current = make_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay)
     for index in range(stages):
         columns = make_columns(examples=examples, dtype=dtype, seed=seed + 100 + index)
+        if unused_feature is not None and isinstance(columns["x"], Tensor):
+            columns["x"][:, unused_feature] = 0.0
         data = recorder.dataset(f"data{index}", columns)
         if transition == "reset":
             current = make_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay)
