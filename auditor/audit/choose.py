@@ -84,14 +84,20 @@ def choose(request: AuditRequest, log: StageLog, values: Finished) -> Chosen:
 
 
 def _climb(ladder: Auto, rows: Sequence[Row], *, judge: "_Judge") -> Auto:
-    """Return the ladder with the lowest rung at which an intervention is answered, or unknown."""
+    """Return the ladder with the rungs that an intervention needs, as far as is known."""
     label = rows[0].intervention.label
     top = 0 if label == ladder.exactly else len(ladder.rungs) - 1
-    for rung in range(top + 1):
-        ladder = replace(ladder, reached={**ladder.reached, label: rung})
-        if not judge.is_finished(ladder, rows) or judge.is_within(ladder, rows):
-            break
-    return ladder
+    rung = 0
+    tried: tuple[int, ...] = (0,)
+    while True:
+        ladder = replace(ladder, path={**ladder.path, label: tried})
+        if rung == top or not judge.is_finished(ladder, rows) or judge.is_within(ladder, rows):
+            return ladder
+        needed = ladder.fractions[rung] * judge.half_width(ladder, rows) / judge.tolerance
+        # Heat, and with it the error, falls as 1 / b; where none is enough the top one must do.
+        enough = [i for i, f in enumerate(ladder.fractions) if i > rung and f >= needed]
+        rung = enough[0] if enough else top
+        tried = (*tried, rung)
 
 
 @final
@@ -109,9 +115,11 @@ class _Judge:
 
     def is_within(self, ladder: Auto, rows: Sequence[Row]) -> bool:
         """Say whether half the interval of every row is within the tolerance."""
-        if not self.is_finished(ladder, rows):
-            return False
-        return all(_half_width(self._summary(ladder, row)) <= self.tolerance for row in rows)
+        return self.is_finished(ladder, rows) and self.half_width(ladder, rows) <= self.tolerance
+
+    def half_width(self, ladder: Auto, rows: Sequence[Row]) -> float:
+        """Return half of the widest interval of rows that are finished."""
+        return max(_half_width(self._summary(ladder, row)) for row in rows)
 
     def factors(self, ladder: Auto, checked: Sequence[Row]) -> dict[str, float]:
         """Return by query how much wider the interval of the first rung had to be, at least 1."""
@@ -154,16 +162,37 @@ def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
     budget = settings.budget - (share if checked else 0.0)
     fractions = [f for f in AUTO_FRACTIONS if _up_to(f, questions, log) / whole <= budget]
     if len(fractions) < 2:  # one rung, as high as the budget reaches
-        unit = _up_to(AUTO_FRACTIONS[0], questions, log, first=AUTO_FRACTIONS[0]) / whole
-        fractions = [min(AUTO_FRACTIONS[0] * budget / unit, AUTO_FRACTIONS[-1])]
-        _require_two_examples(fractions[0], settings, log)
+        fractions = [_largest(questions, log, affordable=budget * whole, settings=settings)]
     exact = _up_to(fractions[-1], questions, log) / whole + 1 <= budget
     return Auto(fractions=tuple(fractions), exact=exact, exactly=checked)
 
 
-def _up_to(top: float, questions: Sequence[Question], log: StageLog, *, first: float = 0.0) -> int:
-    used = tuple(fraction for fraction in AUTO_FRACTIONS if first <= fraction <= top)
+def _up_to(top: float, questions: Sequence[Question], log: StageLog) -> int:
+    used = tuple(fraction for fraction in AUTO_FRACTIONS if fraction <= top)
     return _cost(Auto(fractions=used, exact=False).rungs, questions, log)
+
+
+def _largest(
+    questions: Sequence[Question], log: StageLog, *, affordable: float, settings: AutoSettings
+) -> float:
+    """Return the largest b / B, at least 2 / B, whose rung is affordable.
+
+    Raises:
+        PreconditionError: If there is none.
+    """
+    size = max(stage.examples_per_step or 1 for stage in log.stages)
+    least = 0
+    for used in range(int(AUTO_FRACTIONS[-1] * size), 1, -1):
+        least = _cost(Auto(fractions=(used / size,), exact=False).rungs, questions, log)
+        if least <= affordable:
+            return used / size
+    raise PreconditionError(
+        "estimator.budget",
+        expected="a budget for two examples of each step and one of them again"
+        + (f", {(settings.budget or 0) * least / affordable:.3g}" if affordable > 0 else ""),
+        found=settings.budget,
+        remedy="Raise the budget, ask for fewer interventions, or use task_vector.",
+    )
 
 
 def _cost(estimators: Sequence[Estimator], questions: Sequence[Question], log: StageLog) -> int:
@@ -181,19 +210,6 @@ def _cheapest(rows: Sequence[Row], log: StageLog, *, whole: int) -> tuple[str | 
         return None, 0.0
     label = min(real, key=lambda name: (real[name], name))
     return label, real[label]
-
-
-def _require_two_examples(fraction: float, settings: AutoSettings, log: StageLog) -> None:
-    for stage in log.stages:
-        size = stage.examples_per_step or 1
-        if fraction * size < 1:
-            raise PreconditionError(
-                "estimator.budget",
-                expected="a budget for at least one example of each step, at two resolutions",
-                found=f"{settings.budget:g}, which is {fraction * size:.2g} of {size} examples in "
-                f"stages[{stage.name}]",
-                remedy="Raise the budget, ask for fewer interventions, or use task_vector.",
-            )
 
 
 def _name(ladder: Auto, question: Question) -> str:

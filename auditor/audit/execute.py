@@ -195,12 +195,7 @@ class Worker:
             case WriteReport():
                 return self._report(spec, results)
             case (
-                Advance()
-                | CoarseAdvance()
-                | SettleStage()
-                | JumpStage()
-                | FlowStage()
-                | Evaluate()
+                Advance() | CoarseAdvance() | SettleStage() | JumpStage() | FlowStage() | Evaluate()
             ):
                 raise InternalError(
                     "group", expected="a grouped action", found=spec.kind, remedy="Report this."

@@ -2,8 +2,9 @@
 
 The ladder's rungs are ``subsampled_replay`` at two resolutions each, rung i + 1 on twice the
 examples of rung i so that they share one of them, and exact retraining at the top where the budget
-allows it. Which rung answers an intervention is decided between rounds of planning from the figures
-of the rungs below; :mod:`auditor.audit.choose` does that.
+allows it. Errors fall about as the examples rise, so rungs that cannot be enough are left out.
+Which rung answers an intervention is decided between rounds of planning from the figures of the
+rungs below; :mod:`auditor.audit.choose` does that.
 """
 
 from collections.abc import Mapping
@@ -27,14 +28,15 @@ class Auto(Estimator):
     Attributes:
         fractions: b / B of each rung, increasing.
         exact: Whether exact retraining follows.
-        reached: Rung by intervention, by its label; the first for others.
+        path: The rungs tried for an intervention, by its label, the last of which answers it; the
+            first rung for others.
         exactly: Intervention that is retrained beside its first rung, as a check on it.
         factors: What the error of a rung has to be multiplied by, by query, as that check found.
     """
 
     fractions: tuple[float, ...] = AUTO_FRACTIONS
     exact: bool = True
-    reached: Mapping[str, int] = field(default_factory=dict)
+    path: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     exactly: str | None = None
     factors: Mapping[str, float] = field(default_factory=dict)
 
@@ -50,17 +52,23 @@ class Auto(Estimator):
     def chosen(self, question: Question) -> Estimator:
         """Return the estimator that answers a question."""
         label = question.intervention.label
-        return Retrain() if label == self.exactly else self.rungs[self.reached.get(label, 0)]
+        return Retrain() if label == self.exactly else self.rungs[self._tried(label)[-1]]
 
     @override
     def actions(self, question: Question) -> tuple[ActionSpec, ...]:
-        reached = self.rungs[: self.reached.get(question.intervention.label, 0) + 1]
-        specs = [spec for rung in reached for spec in rung.actions(question)]
-        return (*specs, *self.chosen(question).actions(question))
+        tried = [self.rungs[rung] for rung in self._tried(question.intervention.label)]
+        return tuple(
+            spec
+            for estimator in (*tried, self.chosen(question))
+            for spec in estimator.actions(question)
+        )
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
         return self.widened(self.chosen(question).sample(question, values), question)
+
+    def _tried(self, label: str) -> tuple[int, ...]:
+        return self.path.get(label, (0,))
 
     def widened(self, sample: Sample, question: Question) -> Sample:
         """Return a sample with the parts of its error multiplied as the check found."""

@@ -8,7 +8,12 @@ from scipy.special import stdtr, stdtrit
 
 from auditor.effects import Verdict
 from auditor.estimators.base import Sample
-from auditor.estimators.calibration import DEVIATION_FACTOR, RESOLUTION_FACTOR, SINGLE_DEGREES
+from auditor.estimators.calibration import (
+    DEVIATION_FACTOR,
+    RESOLUTION_FACTOR,
+    SINGLE_DEGREES,
+    SINGLE_FACTOR,
+)
 from auditor.estimators.sampling_error import sampling_error
 
 
@@ -94,7 +99,7 @@ def summarise(
     resolution = None if sample.resolution is None else float(sample.resolution.mean())
     fixed = float(np.hypot(DEVIATION_FACTOR * deviation, RESOLUTION_FACTOR * (resolution or 0.0)))
     if spread is None:  # the distances are all that is known of the error: they are its scale
-        random, degrees, fixed = fixed, SINGLE_DEGREES, 0.0
+        random, degrees, fixed = SINGLE_FACTOR * fixed, SINGLE_DEGREES, 0.0
     else:
         random, degrees = spread * float(np.sqrt(1 + 1 / replicas)), replicas - 1
     half = float(np.hypot(_quantile(confidence, degrees) * random, fixed))

@@ -20,7 +20,7 @@ ESTIMATORS: Final[dict[str, EstimatorSettings]] = {
     "aa_score_adjoint": AaScoreSettings(form="adjoint"),
     "aa_score_no_curvature": AaScoreSettings(curvature="none"),
     "auto": AutoSettings(),
-    "auto_budget_0.125": AutoSettings(budget=0.125),
+    "auto_budget_0.15": AutoSettings(budget=0.15),
     "subsampled_replay_1/16x1, two resolutions": SubsampledReplaySettings(
         fraction=1 / 16, replicas=1, resolutions=2
     ),
