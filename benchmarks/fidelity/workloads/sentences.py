@@ -22,23 +22,25 @@ from benchmarks.fidelity.workload import (
     epochs,
     generator_for,
     loss_query,
+    risen_and_fallen,
     seeded,
-    warmed_up,
 )
 
 BATCH = 32
 LENGTH = 16
 VOCABULARY = 1500
-RATE = 0.002
-WARM_UP = 20
+RATE = 0.005
+RISE = 10
 """Steps at the start of each stage over which a fresh optimizer's rate rises."""
+FALL = 0.7
+"""Part of each stage's steps over which the rate falls: without it, orders decide most effects."""
 POSITIVE = 1
 CLEAR = 1.0
 """Sentences whose rating is nearer to 0 are left out: people disagree on them."""
 SOURCES = ("tweets", "products", "movies", "editorials")
 """One stage each, in this order."""
 SIZES = {"tweets": 1920, "products": 1600, "movies": 2560, "editorials": 1000}
-STEPS = {"tweets": 75, "products": 60, "movies": 70, "editorials": 45}
+STEPS = {"tweets": 75, "products": 55, "movies": 60, "editorials": 40}
 HELD_OUT = 100
 REFERENCE = 400
 """Sentences of each source that judge the model, and that replace a stage's."""
@@ -63,7 +65,7 @@ def sentences(seed: int, rerun: int | None = None) -> Workload:
                 batch=BATCH,
                 generator=generator_for("order", name, seed, rerun, source),
             ),
-            learning_rates=warmed_up(RATE, STEPS[source], over=WARM_UP),
+            learning_rates=risen_and_fallen(RATE, STEPS[source], rise=RISE, fall=FALL),
         )
         for source in SOURCES
     )

@@ -19,7 +19,7 @@ from benchmarks.fidelity.sentences import (
     words,
 )
 from benchmarks.fidelity.transformer import LanguageModel, SentenceClassifier
-from benchmarks.fidelity.workload import generator_for, warmed_up
+from benchmarks.fidelity.workload import generator_for, risen_and_fallen, warmed_up
 from benchmarks.fidelity.workloads.language_model import mean_token_loss, out_of_order
 from tests.support.published_data import write_sentence_folder
 
@@ -123,3 +123,9 @@ def test_words_out_of_order_are_the_same_words() -> None:
 
 def test_rate_rises_linearly_and_stays() -> None:
     assert warmed_up(0.4, 4, over=2).tolist() == [0.2, 0.4, 0.4, 0.4]
+
+
+def test_rate_falls_over_the_end_of_a_stage() -> None:
+    rates = risen_and_fallen(0.4, 8, rise=2, fall=0.5).tolist()
+
+    assert rates == pytest.approx([0.2, 0.4, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1])
