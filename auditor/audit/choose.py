@@ -93,7 +93,7 @@ def _climb(ladder: Auto, rows: Sequence[Row], *, judge: "_Judge") -> Auto:
         ladder = replace(ladder, path={**ladder.path, label: tried})
         if rung == top or not judge.is_finished(ladder, rows) or judge.is_within(ladder, rows):
             return ladder
-        needed = ladder.fractions[rung] * judge.half_width(ladder, rows) / judge.tolerance
+        needed = ladder.fractions[rung] * judge.excess(ladder, rows)
         # Heat, and with it the error, falls as 1 / b; where none is enough the top one must do.
         enough = [i for i, f in enumerate(ladder.fractions) if i > rung and f >= needed]
         rung = enough[0] if enough else top
@@ -114,12 +114,16 @@ class _Judge:
         return all(self.values.has(spec) for spec in specs)
 
     def is_within(self, ladder: Auto, rows: Sequence[Row]) -> bool:
-        """Say whether half the interval of every row is within the tolerance."""
-        return self.is_finished(ladder, rows) and self.half_width(ladder, rows) <= self.tolerance
+        """Say whether every row's interval is within the tolerance."""
+        return self.is_finished(ladder, rows) and self.excess(ladder, rows) <= 1
 
-    def half_width(self, ladder: Auto, rows: Sequence[Row]) -> float:
-        """Return half of the widest interval of rows that are finished."""
-        return max(_half_width(self._summary(ladder, row)) for row in rows)
+    def excess(self, ladder: Auto, rows: Sequence[Row]) -> float:
+        """Return half of an interval over what the tolerance allows, of the worst row."""
+        summaries = [self._summary(ladder, row) for row in rows]
+        return max(
+            _half_width(summary) / (self.tolerance * max(1.0, abs(summary.value or 0.0)))
+            for summary in summaries
+        )
 
     def factors(self, ladder: Auto, checked: Sequence[Row]) -> dict[str, float]:
         """Return by query how much wider the interval of the first rung had to be, at least 1."""

@@ -80,7 +80,8 @@ class SubsampledReplaySettings(Record):
 class AutoSettings(Record):
     """The cheapest estimator whose measured error is within ``tolerance``, up to exact retraining.
 
-    ``tolerance`` is the half width of an effect's interval, in the query's unit. ``budget`` bounds
+    ``tolerance`` bounds half the width of an effect's interval, in the query's unit, or relative to
+    an effect larger than 1. ``budget`` bounds
     what the audit may cost, in gradient-examples over those of exact retraining.
     """
 

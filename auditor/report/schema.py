@@ -39,7 +39,8 @@ class ModelIdentity(Record):
 class Choice(Record):
     """What ``auto`` answered an intervention with, and whether that met the tolerance.
 
-    ``tolerance`` is the half width asked for, in the unit of every query.
+    ``tolerance`` is the half width asked for, in the unit of every query, or relative to an effect
+    larger than 1.
     """
 
     intervention: str

@@ -12,7 +12,7 @@ _HEAD: Final = f"""\
 log: log
 model: model.safetensors
 purpose: stageaudit demo
-estimator: default
+estimator: {{id: subsampled_replay, fraction: 0.5, replicas: 8}}
 queries:
   - name: {LOSS}
     kind: loss
