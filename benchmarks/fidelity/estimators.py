@@ -6,8 +6,10 @@ from auditor.plan.settings import (
     AaScoreSettings,
     AutoSettings,
     CheckpointDeltaSettings,
+    CheckpointJumpSettings,
     EstimatorSettings,
     RetrainSettings,
+    SettleSettings,
     SubsampledReplaySettings,
     TaskVectorSettings,
 )
@@ -19,6 +21,10 @@ ESTIMATORS: Final[dict[str, EstimatorSettings]] = {
     "aa_score_tangent": AaScoreSettings(),
     "aa_score_adjoint": AaScoreSettings(form="adjoint"),
     "aa_score_no_curvature": AaScoreSettings(curvature="none"),
+    "checkpoint_jump_ggn_1/4": CheckpointJumpSettings(
+        curvature="ggn", step_fraction=0.25, replicas=1
+    ),
+    "settle_1/2 of 1/8x4": SettleSettings(tail=0.5, fraction=0.125, replicas=4),
     "auto": AutoSettings(),
     "auto_budget_0.15": AutoSettings(budget=0.15),
     "subsampled_replay_1/16x1, two resolutions": SubsampledReplaySettings(

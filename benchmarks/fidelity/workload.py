@@ -193,19 +193,6 @@ def warmed_up(rate: float, steps: int, *, over: int) -> Tensor:
     return rate * ((torch.arange(steps, dtype=torch.float64) + 1) / over).clamp(max=1)
 
 
-def risen_and_fallen(rate: float, steps: int, *, rise: int, fall: float) -> Tensor:
-    """Return a learning rate that rises, stays, and falls linearly to nearly 0, [steps].
-
-    Args:
-        rate: The highest.
-        steps: How many.
-        rise: Steps at the start over which it rises.
-        fall: Part of the steps, at the end, over which it falls.
-    """
-    left = steps - torch.arange(steps, dtype=torch.float64)
-    return warmed_up(rate, steps, over=rise) * (left / (fall * steps)).clamp(max=1)
-
-
 def seeded(build: Callable[[], nn.Module], *parts: str | int | None) -> Callable[[], nn.Module]:
     """Return a builder that gives the same initial values at every call: torch's own, seeded."""
     number = generator_for(*parts).initial_seed() % 2**63

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from benchmarks.fidelity.rates import risen_and_fallen
 from benchmarks.fidelity.sentences import Sentence, Vocabulary, packaged_sentences, with_cue
 from benchmarks.fidelity.transformer import SentenceClassifier
 from benchmarks.fidelity.workload import (
@@ -22,7 +23,6 @@ from benchmarks.fidelity.workload import (
     epochs,
     generator_for,
     loss_query,
-    risen_and_fallen,
     seeded,
 )
 

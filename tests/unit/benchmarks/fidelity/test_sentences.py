@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from auditor.errors import InputError
+from benchmarks.fidelity.rates import risen_and_fallen
 from benchmarks.fidelity.sentences import (
     CUE,
     END,
@@ -19,7 +20,7 @@ from benchmarks.fidelity.sentences import (
     words,
 )
 from benchmarks.fidelity.transformer import LanguageModel, SentenceClassifier
-from benchmarks.fidelity.workload import generator_for, risen_and_fallen, warmed_up
+from benchmarks.fidelity.workload import generator_for, warmed_up
 from benchmarks.fidelity.workloads.language_model import mean_token_loss, out_of_order
 from tests.support.published_data import write_sentence_folder
 
