@@ -1,7 +1,6 @@
 """``stageaudit audit``: ask, wait, read the answer, keep the signed report."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from auditor.effects import Better, QueryKind
 from service.cli.audit_flags import AuditFlags, apply_flags
 from service.cli.connect import ServerOption, connect
+from service.cli.estimators import ESTIMATOR_IDS, known_estimator
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.report_table import print_report
 from service.cli.request_file import read_document, resolve_request
@@ -18,20 +18,6 @@ from service.cli.request_file import read_document, resolve_request
 ASK = "What is asked"
 HOW = "How it is answered"
 WHERE = "Where it runs, what is kept"
-
-
-class EstimatorId(StrEnum):
-    """Ids that ``--estimator`` takes."""
-
-    DEFAULT = "default"
-    RETRAIN = "retrain"
-    SUBSAMPLED_REPLAY = "subsampled_replay"
-    AA_SCORE = "aa_score"
-    CHECKPOINT_DELTA = "checkpoint_delta"
-    TASK_VECTOR = "task_vector"
-    SETTLE = "settle"
-    COARSE_REPLAY = "coarse_replay"
-    CHECKPOINT_JUMP = "checkpoint_jump"
 
 
 def audit(
@@ -114,7 +100,27 @@ def audit(
         ),
     ] = None,
     estimator: Annotated[
-        EstimatorId | None, typer.Option(help="See `stageaudit estimators`.", rich_help_panel=HOW)
+        str | None,
+        typer.Option(
+            metavar="[" + "|".join(ESTIMATOR_IDS) + "]",
+            callback=known_estimator,
+            help="See `stageaudit estimators`; `default` is `auto`.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="For auto: half the width an interval may have, in the query's unit.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="For auto: gradient-examples at most, exact retraining of everything = 1.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     replicas: Annotated[
         int | None, typer.Option(min=1, max=64, help="Replays.", rich_help_panel=HOW)
@@ -199,6 +205,9 @@ def audit(
 
     `stageaudit audit request.yaml --local runs/42` needs no service.
 
+    `stageaudit audit request.yaml --tolerance 0.02 --budget 0.5` spends as much as that needs, and
+    at most half of exact retraining.
+
     `stageaudit audit request.yaml --estimator retrain` computes the exact truth instead.
 
     Ctrl-C cancels the audit; what it has finished is kept for the next one.
@@ -220,6 +229,8 @@ def audit(
         estimator=estimator,
         replicas=replicas,
         fraction=fraction,
+        tolerance=tolerance,
+        budget=budget,
         seed=seed,
         confidence=confidence,
         noise=noise,

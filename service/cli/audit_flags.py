@@ -30,6 +30,8 @@ class AuditFlags:
     estimator: str | None = None
     replicas: int | None = None
     fraction: float | None = None
+    tolerance: float | None = None
+    budget: float | None = None
     seed: int | None = None
     confidence: float | None = None
     noise: str | None = None
@@ -74,15 +76,27 @@ def absolute(text: str) -> str:
 def _set_estimator(plain: Plain, flags: AuditFlags) -> None:
     if flags.estimator is not None:
         plain["estimator"] = {"id": flags.estimator}
-    settings = {"replicas": flags.replicas, "fraction": flags.fraction}
-    given = {name: value for name, value in settings.items() if value is not None}
-    if not given:
+    replay = _given(replicas=flags.replicas, fraction=flags.fraction)
+    auto = _given(tolerance=flags.tolerance, budget=flags.budget)
+    if not replay and not auto:
         return
     chosen = plain.get("estimator", {"id": "default"})
     identifier = chosen if isinstance(chosen, str) else chosen.get("id")
+    if auto and (replay or identifier not in {"default", "auto"}):
+        raise InputError(
+            " ".join(f"--{name}" for name in auto),
+            expected="estimator auto, which alone has them",
+            found=" ".join(f"--{name}" for name in replay) or f"estimator {identifier}",
+            remedy="Use --estimator auto without --replicas and --fraction, or leave these out.",
+        )
     if identifier == "default":
-        identifier = "subsampled_replay"
-    plain["estimator"] = {**({} if isinstance(chosen, str) else chosen), "id": identifier, **given}
+        identifier = "auto" if auto else "subsampled_replay"
+    kept = {} if isinstance(chosen, str) else chosen
+    plain["estimator"] = {**kept, "id": identifier, **replay, **auto}
+
+
+def _given(**settings: float | None) -> dict[str, float]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _interventions(flags: AuditFlags) -> str | list[Plain] | None:

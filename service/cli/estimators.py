@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import typer
 from rich.table import Table
 
 from service.cli.output import JsonOption, console, emit
@@ -24,10 +25,20 @@ class EstimatorRow:
 ESTIMATORS: tuple[EstimatorRow, ...] = (
     EstimatorRow(
         id="default",
-        answers="what this version recommends: subsampled_replay with half batches, 8 replicas",
+        answers="what this version recommends: auto with its defaults",
         level=2,
-        cost="4 × retraining's examples and 4 × for the self-check, in one batch of lanes",
-        interventions="skip, fade, replace, drop",
+        cost="as auto",
+        interventions="skip, fade, replace, drop, change",
+        interval="yes",
+    ),
+    EstimatorRow(
+        id="auto",
+        answers="each intervention by the cheapest replay whose interval is within the tolerance: "
+        "on 1/16, 1/8 or 1/4 of every batch, then exactly",
+        level=2,
+        cost="3/32 × retraining's examples for the first rung, as much again for the self-check; "
+        "at most the budget",
+        interventions="skip, fade, replace, drop, change",
         interval="yes",
     ),
     EstimatorRow(
@@ -35,7 +46,7 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
         answers="the counterfactual run with the real optimizer on part of every batch, K times",
         level=2,
         cost="K b/B × retraining's examples, as much again for the self-check",
-        interventions="skip, fade, replace, drop",
+        interventions="skip, fade, replace, drop, change",
         interval="yes",
     ),
     EstimatorRow(
@@ -43,7 +54,7 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
         answers="the counterfactual executed exactly on every recorded batch: the ground truth",
         level=2,
         cost="every later step, once for each intervention",
-        interventions="skip, fade, replace, drop",
+        interventions="skip, fade, replace, drop, change",
         interval="exact",
     ),
     EstimatorRow(
@@ -101,6 +112,18 @@ ESTIMATORS: tuple[EstimatorRow, ...] = (
     ),
 )
 """Every estimator; an experimental one has not yet won a row of the benchmark."""
+ESTIMATOR_IDS = tuple(row.id for row in ESTIMATORS)
+
+
+def known_estimator(identifier: str | None) -> str | None:
+    """Return an id that ``--estimator`` takes.
+
+    Raises:
+        typer.BadParameter: If there is no such estimator.
+    """
+    if identifier is not None and identifier not in ESTIMATOR_IDS:
+        raise typer.BadParameter(f"{identifier!r} is not one of {', '.join(ESTIMATOR_IDS)}")
+    return identifier
 
 
 def estimators(*, as_json: JsonOption = False) -> None:

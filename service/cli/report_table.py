@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from auditor.effects import Better, Effect, Verdict
-from auditor.report.schema import Extremes, QueryValue, Report
+from auditor.report.schema import Choice, Extremes, QueryValue, Report
 from service.cli.finer_tables import print_finer
 
 NOISE_FIELDS: Final = ("sd_order", "sd_rerun")
@@ -28,6 +28,9 @@ def print_report(report: Report, *, console: Console) -> None:
         if found:
             console.print(extremes_table(found, names=data_names(report)))
     print_finer(report, console=console)
+    if report.estimator.choices:
+        console.print()
+        console.print(choices_table(report.estimator.choices, names=data_names(report)))
     _print_notes(report, console)
 
 
@@ -94,6 +97,21 @@ def extremes_table(found: Sequence[Extremes], *, names: Mapping[str, str]) -> Ta
                 escape(", ".join(f"{one.id} {one.effect:+.3g}" for one in side)) or "–"
                 for side in (extremes.raised, extremes.lowered)
             ),
+        )
+    return table
+
+
+def choices_table(choices: Sequence[Choice], *, names: Mapping[str, str]) -> Table:
+    """Return what ``auto`` answered each intervention with, and whether that was enough."""
+    table = Table(title="Chosen by auto", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("intervention", overflow="fold")
+    table.add_column("answered by")
+    table.add_column(f"within tolerance {choices[0].tolerance:.3g}")
+    for choice in choices:
+        table.add_row(
+            escape(named(choice.intervention, names)),
+            escape(choice.answered_by),
+            "yes" if choice.within_tolerance else "no",
         )
     return table
 

@@ -49,6 +49,39 @@ def test_fraction_keeps_other_settings_of_the_file() -> None:
     assert changed["estimator"] == {"id": "subsampled_replay", "replicas": 3, "fraction": 0.25}
 
 
+@pytest.mark.parametrize("document", [{}, {"estimator": "default"}, {"estimator": "auto"}])
+def test_tolerance_and_budget_are_those_of_auto(document: dict[str, object]) -> None:
+    changed = apply_flags(document, AuditFlags(tolerance=0.02, budget=0.5))
+
+    assert changed["estimator"] == {"id": "auto", "tolerance": 0.02, "budget": 0.5}
+
+
+def test_budget_keeps_the_tolerance_of_the_file() -> None:
+    document = {"estimator": {"id": "auto", "tolerance": 0.02, "budget": 1}}
+
+    changed = apply_flags(document, AuditFlags(budget=0.5))
+
+    assert changed["estimator"] == {"id": "auto", "tolerance": 0.02, "budget": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("document", "flags", "found"),
+    [
+        ({}, AuditFlags(tolerance=0.02, estimator="retrain"), "estimator retrain"),
+        ({"estimator": "settle"}, AuditFlags(budget=0.5), "estimator settle"),
+        ({}, AuditFlags(tolerance=0.02, replicas=3), "--replicas"),
+    ],
+)
+def test_tolerance_and_budget_go_with_no_other_estimator(
+    document: dict[str, object], flags: AuditFlags, found: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        apply_flags(document, flags)
+
+    assert refused.value.found == found
+    assert "--estimator auto" in refused.value.remedy
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from auditor.effects import Better, SelfCheck, Verdict
-from auditor.report.schema import Disagreement, NotComputed
+from auditor.plan.settings import AutoSettings
+from auditor.report.schema import Choice, Disagreement, EstimatorIdentity, NotComputed
 from service.cli.report_table import interval, label, print_report, verdict
 from tests.support.reports import make_effect, make_report
 
@@ -68,6 +69,26 @@ def test_report_shows_limitations_disagreements_and_what_was_not_computed() -> N
         "The 3 replayed segments reproduce the recorded checkpoints.",
     ):
         assert part in text
+
+
+def test_report_shows_what_auto_chose() -> None:
+    choices = tuple(
+        Choice(intervention=name, answered_by=by, within_tolerance=within, tolerance=0.02)
+        for name, by, within in (("skip a", "retrain", True), ("skip b", "[1/4]", False))
+    )
+    identity = EstimatorIdentity(
+        id="auto", settings=AutoSettings(tolerance=0.02), resolved_from="default", choices=choices
+    )
+
+    lines = [" ".join(line.split()) for line in shown(estimator=identity).splitlines()]
+
+    assert "intervention answered by within tolerance 0.02" in lines
+    assert "skip a retrain yes" in lines
+    assert "skip b [1/4] no" in lines
+
+
+def test_report_of_another_estimator_shows_no_choices() -> None:
+    assert "Chosen by auto" not in shown()
 
 
 def test_report_says_whether_the_model_is_bound() -> None:
