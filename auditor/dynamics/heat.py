@@ -2,8 +2,9 @@ r"""Adam's second moment without the noise that a sub-sample adds to it.
 
 On b of B examples a squared gradient is larger by about :math:`(1 - b/B)` times the variance
 :math:`n` of the sub-sample's mean, and Adam's steps are smaller for it. The variance is estimated
-from the two halves of each sub-sample, :math:`n_k = ((g_1 - g_2) / 2)^2`, and averaged as v is:
-correcting single steps instead of averages diverges (decisions, 9).
+from the two halves of each sub-sample, :math:`n_k = p (1 - p) (g_1 - g_2)^2` with p the part of it
+that the first half is, 1/2 or nearly, and averaged as v is: correcting single steps instead of
+averages diverges (decisions, 9).
 """
 
 from collections.abc import Mapping

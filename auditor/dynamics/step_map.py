@@ -59,7 +59,7 @@ class StepMap:
         one, buffers = self.gradient_of(state.theta, buffers, first)
         other, buffers = self.gradient_of(state.theta, {**buffers, **self.constants}, second)
         gradient = part * one + (1 - part) * other
-        noise = ((one - other) / 2).square()
+        noise = part * (1 - part) * (one - other).square()
         return self.update(state, gradient, row=row, buffers=buffers, noise=noise)
 
     def update(

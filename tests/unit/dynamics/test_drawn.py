@@ -97,7 +97,7 @@ def test_balanced_over_class_and_source_together() -> None:
 
     pairs = np.array([f"{a}/{b}" for a, b in zip(label.tolist(), source.tolist(), strict=True)])
 
-    assert largest_excess(examples, [pairs]) < 1.5
+    assert largest_excess(examples, [pairs]) < 1.01
 
 
 def test_balanced_over_classes_without_sources_and_over_sources_without_classes() -> None:
@@ -105,8 +105,8 @@ def test_balanced_over_classes_without_sources_and_over_sources_without_classes(
     classes = examples_of(table({"label": label}))
     sources = examples_of(table({"label": torch.randn(N, dtype=torch.float64), "source": label}))
 
-    assert largest_excess(classes, [label.numpy()]) < 1.5
-    assert largest_excess(sources, [label.numpy()]) < 1.5
+    assert largest_excess(classes, [label.numpy()]) < 1.01
+    assert largest_excess(sources, [label.numpy()]) < 1.01
     assert [own.tolist() for own in drawn(classes)] == [own.tolist() for own in drawn(sources)]
 
 
@@ -147,5 +147,5 @@ def test_texts_are_compared_by_what_they_say() -> None:
     examples = examples_of(*tables)
 
     said = [np.asarray(text)[own.numpy()] for text, own in zip(texts, stored, strict=True)]
-    assert largest_excess(examples, said) < 1.5
+    assert largest_excess(examples, said) < 1.01
     assert largest_excess(examples, [own.numpy() for own in stored]) > 1.5

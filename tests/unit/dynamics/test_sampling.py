@@ -58,7 +58,7 @@ def test_totals_keep_to_their_shares_over_a_stage(seed, strata, size, fraction) 
         batch = of_all[begin : begin + size]
         owed += part * np.bincount(batch, minlength=strata)
         owed -= np.bincount(batch[positions], minlength=strata)
-        assert np.abs(owed).max() < 1.5  # uniform draws reach 4 to 10
+        assert np.abs(owed).max() < 1.01  # uniform draws reach 4 to 10
 
 
 def test_a_rare_stratum_has_its_turn() -> None:
