@@ -166,9 +166,12 @@ def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
     budget = settings.budget - (share if checked else 0.0)
     fractions = [f for f in AUTO_FRACTIONS if _up_to(f, questions, log) / whole <= budget]
     if len(fractions) < 2:  # one rung, as high as the budget reaches
+        if settings.budget >= 1:  # few examples a step: retraining costs less than replays
+            return Auto(fractions=())
         fractions = [_largest(questions, log, affordable=budget * whole, settings=settings)]
-    exact = _up_to(fractions[-1], questions, log) / whole + 1 <= budget
-    return Auto(fractions=tuple(fractions), exact=exact, exactly=checked)
+    replays = Auto(fractions=tuple(fractions), exact=False)
+    exact = _cost(replays.rungs, questions, log) / whole + 1 <= budget
+    return replace(replays, exact=exact, exactly=checked)
 
 
 def _up_to(top: float, questions: Sequence[Question], log: StageLog) -> int:
@@ -185,7 +188,7 @@ def _largest(
         PreconditionError: If there is none.
     """
     size = max(stage.examples_per_step or 1 for stage in log.stages)
-    least = 0
+    least = _cost([Retrain()], questions, log)  # where steps have too few examples for a rung
     for used in range(int(AUTO_FRACTIONS[-1] * size), 1, -1):
         least = _cost(Auto(fractions=(used / size,), exact=False).rungs, questions, log)
         if least <= affordable:
