@@ -23,6 +23,7 @@ from auditor.effects import Better, Query, QueryKind
 from auditor.plan.request import AuditRequest, Intervention
 from auditor.plan.settings import (
     AaScoreSettings,
+    AutoSettings,
     CheckpointDeltaSettings,
     EstimatorSettings,
     RetrainSettings,
@@ -36,6 +37,8 @@ from service.demo.training import plan_pipeline
 
 ESTIMATORS: dict[str, EstimatorSettings] = {
     "retrain": RetrainSettings(),
+    "auto": AutoSettings(),
+    "auto, budget 1/2": AutoSettings(budget=0.5),
     "subsampled_replay 1/2 x 8": SubsampledReplaySettings(fraction=0.5, replicas=8),
     "subsampled_replay 1/4 x 8": SubsampledReplaySettings(fraction=0.25, replicas=8),
     "aa_score tangent": AaScoreSettings(),

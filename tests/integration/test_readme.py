@@ -13,6 +13,7 @@ from auditor.effects import Tool, ToolFile
 from auditor.plan.check_query_fields import check_fields
 from auditor.stagelog.digest import Digest, sha256
 from service.cli.request_file import resolve_request
+from tests.support.builders import make_stage_log
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -99,16 +100,17 @@ class AnyPlaces:
 
 
 def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
-    for name in ("runs/42", "heldout", "with-patch", "without-patch", "clean"):
+    for name in ("heldout", "with-patch", "without-patch", "clean"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "model.safetensors").touch()
-    text = blocks("docs/howto/audit.md", "yaml")[0][1]
+    make_stage_log(folder=tmp_path / "runs/42")
+    text = blocks("docs/howto/audit.md", "yaml")[0][1].replace("source: vendor-b", "source: vendor")
 
     request = resolve_request(yaml.safe_load(text), base=tmp_path, places=AnyPlaces())
 
     assert len(request.queries) == 3
     assert [intervention.kind for intervention in request.interventions] == [
-        "skip", "fade", "replace", "drop", "skip",
+        "skip", "fade", "replace", "drop", "skip", "change", "joint",
     ]  # fmt: skip
 
 
@@ -128,12 +130,13 @@ def test_queries_of_the_audit_guide_are_valid(tmp_path: Path) -> None:
             tools={"toxigen": tool},
         )
         for _, text in blocks("docs/howto/audit.md", "yaml")[1:]
+        if "\nqueries:" in f"\n{text}"
     ]  # fmt: skip
 
     kinds = [query.kind.value for request in found for query in request.queries]
     assert kinds == [
         "auroc", "ece", "accuracy_gap", "equalised_odds", "worst_group", "log_likelihood", "score",
-        "metric", "outside",
+        "metric", "outside", "loss",
     ]  # fmt: skip
     for request in found:
         for query in request.queries:
@@ -143,7 +146,8 @@ def test_queries_of_the_audit_guide_are_valid(tmp_path: Path) -> None:
 def test_links_of_the_pages_lead_somewhere() -> None:
     pages = (
         "README.md", "docs/howto/quickstart.md", "docs/howto/audit.md", "docs/howto/repair.md",
-        "docs/howto/bisect.md",
+        "docs/howto/bisect.md", "docs/howto/add-an-estimator.md", "docs/estimators.md",
+        "docs/decisions/README.md", "docs/decisions/0008-default-estimator-and-its-interval.md",
     )  # fmt: skip
     missing = [
         f"{page}: {link}"
