@@ -166,7 +166,7 @@ def test_allocations_that_do_not_fit_are_refused(recorded, allocation, error):
 
 
 def test_allocations_of_estimators_that_sum_single_figures_are_refused(recorded):
-    with pytest.raises(UnsupportedError, match="allocation: expected an estimator of auto, retrain"):
+    with pytest.raises(UnsupportedError, match="allocation: expected an estimator of auto"):
         report_of(recorded, allocation=AFTER_FIRST, estimator=TaskVectorSettings())
 
 

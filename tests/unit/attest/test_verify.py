@@ -273,7 +273,9 @@ def test_signed_payload_in_another_form_is_refused(payload: bytes) -> None:
 
 def test_expected_predicate_type_is_the_callers() -> None:
     with pytest.raises(DocumentRefusedError, match=r"statement\.predicateType"):
-        verify_bundle(ONE.bundle, ONE.trust, files={}, predicate_types=("https://other.example/v1",))
+        verify_bundle(
+            ONE.bundle, ONE.trust, files={}, predicate_types=("https://other.example/v1",)
+        )
 
 
 def test_signature_is_checked_before_the_payload_is_parsed() -> None:

@@ -143,7 +143,7 @@ def test_next_rung_is_asked_for_where_it_promises_enough() -> None:
 
     assert rounds == 2
     assert path_of(chosen) == (0, 1)
-    assert answers(chosen) == [("subsampled_replay, 0.125 of the examples", True)]
+    assert answers(chosen) == [("subsampled_replay, 0.0625 of the examples", True)]
 
 
 def test_rungs_that_cannot_be_enough_are_left_out() -> None:
@@ -350,7 +350,8 @@ def test_whole_audits_answer_by_the_first_rung_or_exactly() -> None:
     again, executed = audited(recorded, AutoSettings(tolerance=1e-9), index=index)
     truth, _ = audited(recorded, RetrainSettings(), index=MemoryIndex())
 
-    first = f"subsampled_replay, {AUTO_FRACTIONS[0]:.3g} of the examples"
+    # Of 16 examples a step, half of 1 / 16 is one example as well: the next rung is the first.
+    first = f"subsampled_replay, {AUTO_FRACTIONS[1]:.3g} of the examples"
     assert [choice.answered_by for choice in loose.estimator.choices] == [first] * 3
     assert all(choice.within_tolerance for choice in loose.estimator.choices)
     of_tight = {choice.intervention: choice for choice in tight.estimator.choices}
