@@ -143,7 +143,7 @@ def test_next_rung_is_asked_for_where_it_promises_enough() -> None:
 
     assert rounds == 2
     assert path_of(chosen) == (0, 1)
-    assert answers(chosen) == [("subsampled_replay, 0.0625 of the examples", True)]
+    assert answers(chosen) == [("subsampled_replay, 0.125 of the examples", True)]
 
 
 def test_rungs_that_cannot_be_enough_are_left_out() -> None:
