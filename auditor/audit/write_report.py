@@ -35,7 +35,7 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import AaScoreSettings, CheckpointJumpSettings, resolve
+from auditor.plan.settings import AaScoreSettings, CheckpointJumpSettings, SettleSettings, resolve
 from auditor.report.schema import (
     Cost,
     Disagreement,
@@ -95,10 +95,11 @@ def write_report(
             require_same_examples(row, estimator, values)
             single.add(row, sample)
     effects = rows.effects
-    if isinstance(settings, AaScoreSettings | CheckpointJumpSettings) or settings.id in BASELINES:
+    without = AaScoreSettings | CheckpointJumpSettings | SettleSettings
+    if isinstance(settings, without) or settings.id in BASELINES:
         absent["interval"] = NotComputed(
             what="low, high, spread, self_check",
-            why=f"{settings.id} has no replicas; its error on this log was not measured",
+            why=f"the error of {settings.id} on this log was not measured",
         )
     unmeasured = [kind for kind in ("order", "rerun") if kind not in request.noise]
     if unmeasured:

@@ -109,16 +109,15 @@ def test_settle_gives_nothing_for_removing_nothing(stage: int) -> None:
     (effect,) = audit(recorded, nothing, estimator=SettleSettings(fraction=0.5)).effects
 
     assert effect.value == 0.0
-    assert effect.self_check is not None
-    assert effect.self_check.deviation != 0.0
+    assert effect.self_check is None  # it would say nothing of the steps that are left out
 
 
-def test_settle_answers_windows_and_gives_an_interval() -> None:
+def test_settle_answers_windows_and_gives_no_interval() -> None:
     recorded = make_stage_log(stages=STAGES, steps=STEPS, optimizer="momentum")
     window = Intervention(kind="skip", stage="stage1", steps=StepWindow(first_step=6, end_step=9))
 
     (effect,) = audit(recorded, window, estimator=SettleSettings(fraction=0.5)).effects
 
-    assert effect.low is not None
-    assert effect.high is not None
-    assert effect.low < effect.value < effect.high
+    assert effect.low is None
+    assert effect.high is None
+    assert effect.value != 0
