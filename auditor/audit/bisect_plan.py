@@ -22,7 +22,8 @@ HALF = 0.5
 """Part of each batch that a draw of kind ``sample`` uses.
 
 Half of a batch without replacement varies as a whole batch of fresh examples does:
-(1/b - 1/B) S^2 = S^2 / B at b = B/2 (half-sampling).
+(1/b - 1/B) S^2 = S^2 / B at b = B/2 (half-sampling). The halves are drawn uniformly: balanced ones
+vary less than fresh examples do.
 """
 
 DrawKind = Literal["order", "sample"]
@@ -121,6 +122,8 @@ def redrawn(
             seed=seed,
             order=number if own and kind == "order" else 0,
         )
+        if own and kind == "sample":
+            action = action.model_copy(update={"draw": "uniform"})
         actions.append(action)
         state = Computed(key=key_of(action))
     return Trajectory(log=log, digest=digest, chain=tuple(actions))

@@ -24,6 +24,7 @@ from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.plan.actions import ActionSpec, key_of
 from auditor.plan.request import AuditRequest
+from auditor.plan.sampling import has_two_resolutions
 from auditor.plan.settings import AUTO_FRACTIONS, CHECK_SHARE, AutoSettings, resolve
 from auditor.report.schema import Choice
 from auditor.stagelog.log import StageLog
@@ -160,7 +161,7 @@ def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
     if whole == 0:
         return Auto()
     check, share = _cheapest(rows, log, whole=whole)
-    rungs = tuple(f for f in AUTO_FRACTIONS if _has_two_resolutions(f, log))
+    rungs = tuple(f for f in AUTO_FRACTIONS if has_two_resolutions(f, log))
     if settings.budget is None:
         return Auto(fractions=rungs, exactly=check if share <= CHECK_SHARE else None)
     checked = check if share <= CHECK_SHARE * settings.budget else None
@@ -173,12 +174,6 @@ def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
     replays = Auto(fractions=tuple(fractions), exact=False)
     exact = _cost(replays.rungs, questions, log) / whole + 1 <= budget
     return replace(replays, exact=exact, exactly=checked)
-
-
-def _has_two_resolutions(fraction: float, log: StageLog) -> bool:
-    """Say whether half of a rung's examples are fewer, in every stage: else it knows no error."""
-    sizes = [stage.examples_per_step or 1 for stage in log.stages]
-    return all(round(fraction * size) > max(1, round(fraction / 2 * size)) for size in sizes)
 
 
 def _up_to(top: float, questions: Sequence[Question], log: StageLog) -> int:
@@ -197,7 +192,7 @@ def _largest(
     size = max(stage.examples_per_step or 1 for stage in log.stages)
     least = _cost([Retrain()], questions, log)  # where steps have too few examples for a rung
     for used in range(int(AUTO_FRACTIONS[-1] * size), 1, -1):
-        if not _has_two_resolutions(used / size, log):
+        if not has_two_resolutions(used / size, log):
             break
         least = _cost(Auto(fractions=(used / size,), exact=False).rungs, questions, log)
         if least <= affordable:

@@ -214,6 +214,7 @@ class Worker:
                 seed=spec.seed,
                 replica=spec.replica,
                 order=spec.order,
+                draw=spec.draw,
             )
             for spec in specs
         ]

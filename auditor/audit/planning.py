@@ -64,12 +64,26 @@ def plan_round(
         All actions, finished ones included: whoever runs them skips those.
     """
     chosen = choose(request, log, BlobValues(blobs, results))
-    actions: dict[ActionKey, ActionSpec] = {}
-    for spec in _needed(request, log, estimator=chosen.estimator):
-        actions.setdefault(key_of(spec), spec)
+    actions = needed_actions(request, log, estimator=chosen.estimator)
     report = WriteReport(request=digest_of(request), inputs=tuple(sorted(actions)))
     last = (report,) if chosen.complete else ()
     return Round(actions=(*actions.values(), *last), report=key_of(report))
+
+
+def needed_actions(
+    request: AuditRequest, log: StageLog, *, estimator: Estimator
+) -> dict[ActionKey, ActionSpec]:
+    """Return what a report rests on, dependencies first.
+
+    Args:
+        request: A request that was checked.
+        log: The log it names.
+        estimator: Answers its interventions.
+    """
+    actions: dict[ActionKey, ActionSpec] = {}
+    for spec in _needed(request, log, estimator=estimator):
+        actions.setdefault(key_of(spec), spec)
+    return actions
 
 
 def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> Iterator[ActionSpec]:

@@ -16,7 +16,7 @@ from auditor.audit.finer import allocations_of, joint_effects, timelines_of
 from auditor.audit.limitations import limitations_of
 from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
-from auditor.audit.planning import plan_round
+from auditor.audit.planning import needed_actions
 from auditor.audit.questions import questions_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
@@ -123,7 +123,7 @@ def write_report(
             what="allocations of " + ", ".join(diverging),
             why="a trajectory without some of the stages diverges",
         )
-    actions = plan_round(request, log, results, blobs=blobs).actions
+    actions = needed_actions(request, log, estimator=estimator)
     return Report(
         request=digest_of(request),
         log=LogIdentity(
@@ -157,7 +157,7 @@ def write_report(
         extremes=single.extremes,
         tools=tools_of(request),
         cost=Cost(
-            gradient_examples=str(gradient_examples(actions, log)),
+            gradient_examples=str(gradient_examples(actions.values(), log)),
             examples_relative=_relative_cost(request, log, estimator),
             noise_relative=_noise_cost(request, log, estimator),
         ),

@@ -5,13 +5,19 @@ import numpy as np
 from auditor.dynamics.draws import subsample
 from auditor.dynamics.sampling import MAX_STRATA, Integers, balanced_positions, strata_of
 from auditor.dynamics.stage_examples import StageExamples
+from auditor.plan.sampling import Draw
 
 SOURCE = "source"
 """The column that says where an example comes from; see the stage log."""
 
 
 def drawn_positions(
-    examples: StageExamples, *, target: str, fraction: float, key: tuple[int, str, int, int]
+    examples: StageExamples,
+    *,
+    target: str,
+    fraction: float,
+    key: tuple[int, str, int, int],
+    draw: Draw = "balanced",
 ) -> tuple[np.ndarray, ...]:
     """Return the positions of each step's batch that are used, sorted.
 
@@ -23,8 +29,10 @@ def drawn_positions(
         target: The loss's target column.
         fraction: b / B, below 1.
         key: Seed, log digest, number of the stage's first step and replica.
+        draw: ``uniform`` balances nothing.
     """
-    columns = [codes for name in (target, SOURCE) if (codes := _codes(examples, name)) is not None]
+    names = (target, SOURCE) if draw == "balanced" else ()
+    columns = [codes for name in names if (codes := _codes(examples, name)) is not None]
     if columns:
         strata = strata_of(columns)
         return tuple(balanced_positions(strata, examples.offsets, fraction=fraction, key=key))

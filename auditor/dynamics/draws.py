@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from auditor.plan.sampling import used_examples
+
 
 def generator_for(purpose: str, *parts: str | int) -> np.random.Generator:
     """Return the generator that belongs to a purpose and its parts, the same on every machine.
@@ -18,11 +20,6 @@ def generator_for(purpose: str, *parts: str | int) -> np.random.Generator:
     text = "\x1f".join((purpose, *map(str, parts)))
     key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))
-
-
-def used_examples(size: int, *, fraction: float) -> int:
-    """Return b = max(1, round(fraction * B)): how many of a step's examples are used."""
-    return max(1, round(fraction * size))
 
 
 def subsample(size: int, *, fraction: float, key: tuple[int, str, int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from auditor.dynamics.drawn import drawn_positions
-from auditor.dynamics.draws import subsample, used_examples
+from auditor.dynamics.draws import subsample
 from auditor.dynamics.interventions import gates, intervened_examples
 from auditor.dynamics.progress import BLOCK_STEPS
 from auditor.dynamics.run import Run
@@ -22,6 +22,7 @@ from auditor.dynamics.stage_examples import StageExamples, bound_columns
 from auditor.dynamics.tables import Table
 from auditor.errors import DomainError, InternalError, UnsupportedError
 from auditor.plan.request import Intervention
+from auditor.plan.sampling import Draw, used_examples
 from auditor.stagelog.log import Stage
 
 BLOCK_BYTES = 16 * 2**20
@@ -39,6 +40,7 @@ class Lane:
         seed: Drives sub-samples and drawn references.
         replica: Which sub-sample.
         order: Of the stage's examples; 0 is the recorded one.
+        draw: How the sub-sample is drawn.
     """
 
     intervention: Intervention | None = None
@@ -46,6 +48,7 @@ class Lane:
     seed: int = 0
     replica: int = 0
     order: int = 0
+    draw: Draw = "balanced"
 
 
 @final
@@ -186,7 +189,7 @@ class StageBatches:
 
     def _identity(self, lane: int) -> Hashable:
         own = self._lanes[lane]
-        drawn = (own.seed, own.replica) if own.fraction < 1 else ()
+        drawn = (own.seed, own.replica, own.draw) if own.fraction < 1 else ()
         return (id(self._examples[lane]), drawn)
 
     def _rows(self, lane: int, first: int, end: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -214,6 +217,7 @@ class StageBatches:
                 self._examples[lane],
                 target=self._stage.bindings.target,
                 fraction=own.fraction,
+                draw=own.draw,
                 key=(own.seed, self._run.log_digest, self._stage.first_step, own.replica),
             )
         return self._drawn[identity]

@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.dynamics.draws import generator_for, used_examples
+from auditor.dynamics.draws import generator_for
+from auditor.plan.sampling import used_examples
 
 Integers = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from auditor.curvature.ggn import GgnCurvature
 from auditor.curvature.none import NoCurvature
 from auditor.curvature.sample import CurvatureSample, output_directions
 from auditor.curvature.segment import SegmentCurvature
-from auditor.dynamics.draws import generator_for, used_examples
+from auditor.dynamics.draws import generator_for
 from auditor.dynamics.minibatches import Lane, StageBatches
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import recorded_examples
@@ -22,6 +22,7 @@ from auditor.dynamics.state import TrainingState
 from auditor.errors import PreconditionError, UnsupportedError
 from auditor.model.objective import GraphObjective, Minibatch
 from auditor.plan.curvature import SampledCurvature, StepCurvature
+from auditor.plan.sampling import used_examples
 
 
 def ekfac_of(

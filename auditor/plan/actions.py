@@ -13,6 +13,7 @@ from pydantic import Field
 from auditor.effects import Query
 from auditor.plan.curvature import SampledCurvature, StepCurvature
 from auditor.plan.request import Intervention
+from auditor.plan.sampling import Draw
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Figure, Record
 
@@ -66,7 +67,8 @@ class Advance(Record):
     ``intervention`` acts on this stage or is None (the recorded steps). ``fraction`` is the part
     of each step's examples that is used, drawn for ``replica``; 1 uses all and ignores replica.
     ``seed`` drives sub-samples, drawn references and orders. ``order`` is that of the stage's
-    examples: 0 as recorded, else another one. Result: a state.
+    examples: 0 as recorded, else another one. ``draw`` is how a sub-sample is drawn. Result: a
+    state.
     """
 
     kind: Literal["advance"] = "advance"
@@ -79,6 +81,7 @@ class Advance(Record):
     replica: int = 0
     seed: int = 0
     order: Annotated[int, Field(ge=0)] = 0
+    draw: Draw = "balanced"
 
 
 class CoarseAdvance(Record):

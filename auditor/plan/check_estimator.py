@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from auditor.errors import UnsupportedError
+from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention, Joint
+from auditor.plan.sampling import has_two_resolutions
 from auditor.plan.settings import (
     CheckpointJumpSettings,
     CoarseReplaySettings,
     EstimatorSettings,
     SettleSettings,
+    SubsampledReplaySettings,
 )
 from auditor.stagelog.log import StageLog
 
@@ -24,6 +26,7 @@ def check_estimator(
         interventions: All that are asked.
 
     Raises:
+        InputError: If two resolutions would be one.
         UnsupportedError: Naming what is not treated and what to use instead.
     """
     if isinstance(settings, SettleSettings | CheckpointJumpSettings):
@@ -32,6 +35,8 @@ def check_estimator(
         _require_sgd(log)
     if isinstance(settings, CoarseReplaySettings) and settings.block_steps > 1:
         _refuse_batch_statistics(log)
+    if isinstance(settings, SubsampledReplaySettings) and settings.resolutions == 2:
+        _require_two_resolutions(settings.fraction, log)
 
 
 def _refuse_joint(identifier: str, interventions: Sequence[Intervention | Joint]) -> None:
@@ -44,6 +49,18 @@ def _refuse_joint(identifier: str, interventions: Sequence[Intervention | Joint]
                 found=intervention.label,
                 remedy="Use subsampled_replay or retrain for joint interventions.",
             )
+
+
+def _require_two_resolutions(fraction: float, log: StageLog) -> None:
+    if fraction < 1 and not has_two_resolutions(fraction, log):
+        raise InputError(
+            "estimator.fraction",
+            expected="a fraction of which half is fewer examples, in every stage",
+            found=f"{fraction:g} of "
+            + ", ".join(str(stage.examples_per_step or 1) for stage in log.stages)
+            + " examples a step",
+            remedy="Raise the fraction, or set resolutions to 1 and replicas to 2 or more.",
+        )
 
 
 def _require_sgd(log: StageLog) -> None:

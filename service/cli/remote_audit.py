@@ -145,6 +145,7 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     }
 
     relative = plan.get("retraining_relative")
+    complete = "report" in rows
 
     def human() -> None:
         table = Table("action", "planned", "cached", "gradient-examples", box=None)
@@ -152,10 +153,12 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             table.add_row(kind, *map(str, row.values()))
         console.print(table)
         console.print(
-            f"{plan['actions_to_run']} actions to run, "
+            f"{'' if complete else 'at least '}{plan['actions_to_run']} actions to run, "
             f"{plan['gradient_examples']} gradient-examples"
             + ("" if relative is None else f", {relative:.2f} × exact retraining")
         )
+        if not complete:
+            console.print("auto decides on more when these are finished; --budget bounds them all")
         smallest = Table("query", "smallest effect it could show", "", box=None)
         for found in plan["queries"]:
             size = found.get("detectable_effect")
@@ -168,6 +171,7 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             "request": plan["request_digest"],
             "actions": rows,
             "actions_to_run": plan["actions_to_run"],
+            "complete": complete,
             "gradient_examples": str(plan["gradient_examples"]),
             "retraining_relative": relative,
             "queries": plan["queries"],

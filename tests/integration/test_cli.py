@@ -177,11 +177,32 @@ def test_plan_computes_nothing_and_knows_what_is_cached(
 
     assert (before.code, done.code, after.code) == (0, 0, 0), before.err
     assert before.json["actions_to_run"] > 0
+    assert before.json["complete"]
     assert after.json["gradient_examples"] == "0"
     assert {query["basis"] for query in before.json["queries"]} == {"unknown"}
     assert "detectable_effect" not in before.json["queries"][0]
     assert {query["basis"] for query in after.json["queries"]} == {"replicas"}
     assert after.json["queries"][0]["detectable_effect"] > 0
+
+
+def test_plan_of_auto_says_that_more_may_follow(
+    type_: Type, work: Work, at_service: Embedded
+) -> None:
+    arguments = (
+        "audit",
+        work.path("request.yaml"),
+        "--tolerance",
+        "1e-9",
+        "--seed",
+        "11",
+        "--plan",
+    )
+
+    known = type_(*arguments, "--json")
+    shown = type_(*arguments)
+
+    assert not known.json["complete"]
+    assert "at least" in shown.out
 
 
 def test_a_local_plan_is_that_of_a_service(type_: Type, work: Work, at_service: Embedded) -> None:

@@ -149,3 +149,11 @@ def test_texts_are_compared_by_what_they_say() -> None:
     said = [np.asarray(text)[own.numpy()] for text, own in zip(texts, stored, strict=True)]
     assert largest_excess(examples, said) < 1.01
     assert largest_excess(examples, [own.numpy() for own in stored]) > 1.5
+
+
+def test_uniform_draws_balance_nothing() -> None:
+    examples = examples_of(table({"label": codes(4, seed=1), "source": codes(2, seed=2)}))
+
+    found = drawn_positions(examples, target="label", fraction=0.25, key=KEY, draw="uniform")
+
+    assert [positions.tolist() for positions in found] == uniform()

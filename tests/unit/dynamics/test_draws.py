@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.dynamics.draws import generator_for, subsample, used_examples
+from auditor.dynamics.draws import generator_for, subsample
+from auditor.plan.sampling import used_examples
 
 KEY = (0, "log", 5, 0)
 sizes = st.integers(1, 40)

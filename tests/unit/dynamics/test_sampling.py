@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.dynamics.draws import used_examples
 from auditor.dynamics.sampling import balanced_positions, strata_of
+from auditor.plan.sampling import used_examples
 
 KEY = (0, "log", 5, 0)
 

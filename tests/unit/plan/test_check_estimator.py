@@ -1,0 +1,32 @@
+"""Estimators that cannot answer on a log are refused before anything is computed."""
+
+import pytest
+
+from auditor.errors import InputError
+from auditor.plan.check import check_request
+from auditor.plan.sampling import has_two_resolutions
+from auditor.plan.settings import SubsampledReplaySettings
+from tests.support.manifests import make_log, make_request, make_sets
+
+BATCH = 8  # examples a step of make_log
+
+
+@pytest.mark.parametrize(
+    ("fraction", "two"), [(1 / 16, False), (1 / 8, False), (1 / 4, True), (1 / 2, True)]
+)
+def test_half_of_a_sub_sample_has_to_be_fewer_examples(fraction: float, two: bool) -> None:
+    assert has_two_resolutions(fraction, make_log()) is two
+
+
+def test_two_resolutions_that_are_one_are_refused() -> None:
+    settings = SubsampledReplaySettings(fraction=1 / BATCH, replicas=1, resolutions=2)
+    request = make_request(estimator=settings)
+
+    with pytest.raises(InputError, match=r"estimator\.fraction.*Raise the fraction"):
+        check_request(request, make_log(), make_sets())
+
+
+def test_two_resolutions_that_differ_are_accepted() -> None:
+    settings = SubsampledReplaySettings(fraction=2 / BATCH, replicas=1, resolutions=2)
+
+    check_request(make_request(estimator=settings), make_log(), make_sets())
