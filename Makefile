@@ -76,6 +76,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sweep_cost $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.bisect_trials $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.fidelity $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.second_audit $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.upload $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.overhead $(BENCH_FLAGS)
 

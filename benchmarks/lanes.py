@@ -4,7 +4,7 @@ Usage: python -m benchmarks.lanes [--quick] [--json F]
 
 ``speedup`` is the wall time of eight single advances relative to one advance of eight lanes, median
 over alternating repeats, everything traced before. ``shared`` lanes use the same whole batches,
-``own`` lanes half of each batch, drawn for their own replica, as the default estimator does. What
+``own`` lanes half of each batch, drawn for their own replica, as sub-sampled replays do. What
 pays depends on how full the device is, which is why group sizes come from measurements.
 """
 

@@ -1,0 +1,72 @@
+"""A second audit of the same log and interventions, relative to the first: forward passes only.
+
+Usage: python -m benchmarks.second_audit [--quick] [--json F]
+
+The first audit asks ``auto`` for the held-out loss of ``mnist_nesterov``, the second for accuracy
+and margin at the same interventions, in a process that has the log, the graph and its traces no
+more than a new one would. ``exact`` is the same with exact retraining.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from auditor.audit.local import run_audit
+from auditor.edge.result_index import FolderIndex
+from auditor.effects import Query, QueryKind
+from auditor.plan.request import AuditRequest
+from auditor.plan.settings import AutoSettings, EstimatorSettings, RetrainSettings
+from benchmarks.fidelity.recording import Recorded, record
+from benchmarks.fidelity.truth import boundaries_of
+from benchmarks.fidelity.workloads import WORKLOADS
+from benchmarks.measuring import machine_facts, publish, read_options, seconds_of
+
+BOUND = 0.01
+TOLERANCE = 1e6  # any: a second audit then needs no trajectory that the first did not
+
+
+def measure(recorded: Recorded, settings: EstimatorSettings, folder: Path) -> dict[str, float]:
+    """Return the seconds of both audits and their ratio."""
+    blobs = recorded.blobs(folder / "blobs")
+    index = FolderIndex(folder / "index")
+    loss = next(query for query in recorded.queries if isinstance(query, Query))
+    others = tuple(
+        loss.model_copy(update={"name": kind.value, "kind": kind, "reduction": "mean"})
+        for kind in (QueryKind.ACCURACY, QueryKind.MARGIN)
+    )
+
+    def audit(*queries: Query) -> None:
+        request = AuditRequest(
+            log=recorded.log,
+            interventions=tuple(recorded.interventions.values()),
+            queries=queries,
+            estimator=settings,
+            consistency="skip",
+        )
+        run_audit(request, blobs=blobs, index=index, device="cpu")
+
+    first, second = seconds_of(lambda: audit(loss)), seconds_of(lambda: audit(*others))
+    return {"first": round(first, 2), "second": round(second, 3), "ratio": round(second / first, 4)}
+
+
+def main() -> None:
+    """Print the figures."""
+    options = read_options(__doc__)
+    facts = machine_facts()
+    workload = WORKLOADS["tabular" if options.quick else "mnist_nesterov"](0, None)
+    results: dict[str, Any] = {"workload": workload.name}
+    with tempfile.TemporaryDirectory() as folder:
+        recorded = record(workload, Path(folder), final_point=boundaries_of(workload)[-1])
+        for name, settings in {
+            "auto": AutoSettings(tolerance=TOLERANCE),
+            "exact": RetrainSettings(),
+        }.items():
+            results[name] = measure(recorded, settings, Path(folder) / name)
+    publish("second_audit", options=options, facts=facts, results=results)
+    kept = results["exact"]["ratio"] <= BOUND
+    sys.exit(0 if kept or options.quick else 1)
+
+
+if __name__ == "__main__":
+    main()
