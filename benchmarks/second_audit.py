@@ -58,10 +58,11 @@ def main() -> None:
     results: dict[str, Any] = {"workload": workload.name}
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(workload, Path(folder), final_point=boundaries_of(workload)[-1])
-        for name, settings in {
+        asked: dict[str, EstimatorSettings] = {
             "auto": AutoSettings(tolerance=TOLERANCE),
             "exact": RetrainSettings(),
-        }.items():
+        }
+        for name, settings in asked.items():
             results[name] = measure(recorded, settings, Path(folder) / name)
     publish("second_audit", options=options, facts=facts, results=results)
     kept = results["exact"]["ratio"] <= BOUND
