@@ -152,7 +152,7 @@ def test_interrupt_ends_the_tool(folder: Path) -> None:
         f"path.rename({str(folder / 'pid')!r})\n"
         "threading.Event().wait()\n"
     )
-    # Background jobs of a shell ignore SIGINT, and so would what they start; users' terminals do not.
+    # Background jobs of a shell ignore SIGINT, and so does what they start; terminals do not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli.main", *command(folder, "norms.py")],
