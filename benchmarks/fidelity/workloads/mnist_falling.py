@@ -10,7 +10,7 @@ from benchmarks.fidelity.rates import risen_and_fallen
 from benchmarks.fidelity.workload import Workload
 from benchmarks.fidelity.workloads.mnist_nesterov import cnn, mnist_workload
 
-RATE = 0.02
+RATE = 0.01
 PARTS = {"pretrain": 1.0, "vendor": 0.6, "finetune": 0.6, "adapt": 0.3}
 """Where each stage's rate begins, as a part of RATE."""
 RISE = 5
