@@ -88,7 +88,8 @@ def _of(spec: ActionSpec, log: StageLog) -> int:
             products = TANGENT_GRADIENTS if spec.curvature in {"exact", "ggn"} else 1
             return products * stage.steps * max(1, round(spec.fraction * _batch(stage)))
         case CheckSegment():
-            return 2 * _examples(log.stages[spec.stage : spec.stage + 1])
+            whole = 2 * _examples(log.stages[spec.stage : spec.stage + 1])
+            return max(1, round((spec.sample or 1.0) * whole))
         case Embedding():
             first = stage_index(log, spec.intervention.stage)
             return TANGENT_GRADIENTS * _examples(log.stages[first:])

@@ -19,7 +19,7 @@ from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import data_of
 from auditor.audit.write_report import write_report
 from auditor.dynamics.adjoint import sweep
-from auditor.dynamics.consistency import check_segment
+from auditor.dynamics.consistency import SegmentSample, check_segment
 from auditor.dynamics.displace import displaced_final_state
 from auditor.dynamics.evaluate import Evaluation, evaluate, mean_query_gradient, project
 from auditor.dynamics.export_state import final_tensors
@@ -163,7 +163,9 @@ class Worker:
     ) -> bytes:
         match spec:
             case CheckSegment():
-                finding = check_segment(self._run(spec.log), spec.stage, on_block=on_block)
+                finding = check_segment(
+                    self._run(spec.log), spec.stage, on_block=on_block, sample=_sample_of(spec)
+                )
                 return canonical_bytes(finding)
             case BindModel():
                 log = self._run(spec.log).log
@@ -331,6 +333,12 @@ def _as(kind: type[Spec], spec: object) -> Spec:
 
 def _to(tensors: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _sample_of(spec: CheckSegment) -> SegmentSample | None:
+    if spec.sample is None:
+        return None
+    return SegmentSample(fraction=spec.sample, seed=spec.seed or 0)
 
 
 def _state_blob(state: TrainingState, layout: ParameterLayout) -> bytes:

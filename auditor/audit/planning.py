@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from auditor.audit.choose import choose
 from auditor.audit.finer import finer_actions
+from auditor.audit.log_check import log_checks
 from auditor.audit.questions import questions_of
 from auditor.audit.repair import repair_actions
 from auditor.audit.results import BlobValues
@@ -20,7 +21,6 @@ from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
     BindModel,
-    CheckSegment,
     WriteReport,
     key_of,
 )
@@ -89,9 +89,7 @@ def needed_actions(
 def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> Iterator[ActionSpec]:
     if request.model is not None:
         yield BindModel(log=request.log, model=request.model)
-    if request.consistency == "replay" and log.level >= 2:
-        for stage in range(len(log.stages)):
-            yield CheckSegment(log=request.log, stage=stage)
+    yield from log_checks(request, log)
     noise = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]
     for row in questions_of(request, log):

@@ -14,6 +14,7 @@ from auditor.audit.effect_rows import EffectRows
 from auditor.audit.extremes import ExampleEffects
 from auditor.audit.finer import allocations_of, joint_effects, timelines_of
 from auditor.audit.limitations import limitations_of
+from auditor.audit.log_check import log_checks
 from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import needed_actions
@@ -30,7 +31,6 @@ from auditor.plan.actions import (
     ActionSpec,
     BindingFinding,
     BindModel,
-    CheckSegment,
     SegmentFinding,
     key_of,
 )
@@ -181,11 +181,8 @@ def write_report(
 def _findings(
     request: AuditRequest, log: StageLog, values: BlobValues
 ) -> tuple[SegmentFinding, ...]:
-    if request.consistency != "replay" or log.level < 2:
-        return ()
     return tuple(
-        _SEGMENT.validate_json(bytes(values.bytes_of(CheckSegment(log=request.log, stage=stage))))
-        for stage in range(len(log.stages))
+        _SEGMENT.validate_json(bytes(values.bytes_of(check))) for check in log_checks(request, log)
     )
 
 

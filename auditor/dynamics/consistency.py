@@ -1,114 +1,170 @@
 """Does a log agree with itself? Replay what lies between recorded checkpoints and compare."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import sqrt
-from typing import Literal, final
+from typing import final
 
 import torch
-from torch import Tensor
 
+from auditor.dynamics.comparison import Comparison, compare
+from auditor.dynamics.draws import generator_for
 from auditor.dynamics.factual import FactualStage, matching
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
+from auditor.dynamics.rounding import RoundingNoise
 from auditor.dynamics.run import Run
-from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState, state_tensors
+from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import replay
-from auditor.model.layout import ParameterLayout
 from auditor.plan.actions import SegmentFinding
-
-TOLERANCE_FACTOR = 10.0
-"""Tolerance over the deviation of a replay whose start is off by one unit in the last place."""
-RESOLVABLE_AMPLIFICATION = 1e4
-"""Beyond this growth of a rounding error a replay says nothing about the recorded end."""
+from auditor.plan.segment_sample import drawn_segments
+from auditor.stagelog.log import Checkpoint
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Comparison:
-    """One recorded checkpoint against replays from the checkpoint before it.
+class SegmentSample:
+    """Which of a stage's segments are replayed.
 
-    ``deviation``, ``tolerance`` are of the kind of tensor that is worst in units of its tolerance.
+    Attributes:
+        fraction: Part of them, in (0, 1], rounded up.
+        seed: Drives the draw.
     """
 
-    deviation: float
-    tolerance: float
-    amplification: float
-    worst: str
-
-    @property
-    def verdict(self) -> Literal["consistent", "inconsistent", "not resolvable"]:
-        if self.amplification > RESOLVABLE_AMPLIFICATION:
-            return "not resolvable"
-        return "consistent" if self.deviation <= self.tolerance else "inconsistent"
+    fraction: float
+    seed: int
 
 
-def check_segment(run: Run, stage_index: int, *, on_block: OnBlock) -> SegmentFinding:
-    """Replay a stage between every two neighbouring checkpoints and say how far off it ends.
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Segment:
+    """What lies between two checkpoints; ``start`` None stands for the stage's start after R_t."""
 
-    Each piece starts from its *recorded* state, runs the recorded batches and hyperparameters, and
-    is compared with the next recorded state: parameters, buffers and the optimizer's moments, each
-    relative to the largest magnitude of its kind. A second lane starts one unit in the
+    start: Checkpoint | None
+    steps: range  # counted from the stage's first
+    end: Checkpoint
+
+
+def check_segment(
+    run: Run, stage_index: int, *, on_block: OnBlock, sample: SegmentSample | None = None
+) -> SegmentFinding:
+    """Replay a stage between neighbouring checkpoints and say how far off it ends.
+
+    Each segment starts from its *recorded* state, runs the recorded batches and hyperparameters,
+    and is compared with the next recorded state: parameters, buffers and the optimizer's moments,
+    each relative to the largest magnitude of its kind. A second lane starts one unit in the
     last place off; ten times its deviation is what rounding may explain. Where that deviation
-    exceeds 1e4 units the piece is not resolvable: record checkpoints more often.
+    exceeds 1e4 units the segment is not resolvable: record checkpoints more often. Coordinates
+    that only rounding moves are bounded instead, see :mod:`auditor.dynamics.rounding`.
 
-    Cost: two lanes of the stage's steps.
+    Cost: two lanes of the replayed steps.
 
     Args:
         run: The recorded run.
         stage_index: The stage, from 0.
-        on_block: Told about every 32 steps.
+        on_block: Told about every segment, in steps.
+        sample: Replay only some segments, drawn uniformly; by default all.
 
     Returns:
-        The finding on the worst piece, and how many checkpoints were compared.
+        The finding on the worst segment, the first inconsistent steps, and what would have shown.
 
     Raises:
         NumericalError: If a replay becomes non-finite.
         PreconditionError: If batches, schedule or optimizer state were not recorded.
     """
-    stage = run.log.stages[stage_index]
-    progress = Progress(total=stage.steps, on_block=on_block)
+    segments = _segments(run, stage_index)
+    chosen = _chosen(segments, run, stage_index, sample=sample)
+    progress = Progress(total=sum(len(s.steps) for s in chosen), on_block=on_block)
     comparisons = []
-    for start, steps, recorded in _pieces(run, stage_index):
-        lanes = [Lane(), Lane()]
-        replayed = replay(
-            run, stage_index, [start, _perturbed(start)], lanes=lanes, steps=steps, on_block=_quiet
-        ).states
-        layout = run.layout(stage_index)
-        named = [_compared(state, layout) for state in replayed]
-        comparisons.append(
-            _compare(_compared(recorded, layout), named[0], perturbed=named[1], steps=len(steps))
-        )
-        progress.add(len(steps))
+    for segment in chosen:
+        comparisons.append(_replayed(run, stage_index, segment))
+        progress.add(len(segment.steps))
     progress.finish()
     order = ("consistent", "not resolvable", "inconsistent")
     worst = max(comparisons, key=lambda c: (order.index(c.verdict), c.deviation / c.tolerance))
+    wrong = [c.steps for c in comparisons if c.verdict == "inconsistent"]
+    detectable = [c.detectable_update for c in comparisons if c.detectable_update is not None]
     return SegmentFinding(
         stage=stage_index,
         checkpoints=len(comparisons),
+        segments=len(segments),
         deviation=worst.deviation,
         tolerance=worst.tolerance,
         amplification=worst.amplification,
         verdict=worst.verdict,
         worst=worst.worst,
+        inconsistent_steps=(wrong[0].start, wrong[0].stop) if wrong else None,
+        detectable_state=max(c.resolution for c in comparisons),
+        detectable_update=max(detectable) if detectable else None,
+        rounding_coordinates=max(c.left_out for c in comparisons),
     )
 
 
-def _pieces(run: Run, stage_index: int) -> Iterator[tuple[TrainingState, range, TrainingState]]:
-    """Yield (state, steps from it, recorded state after them) between neighbouring checkpoints."""
+def _segments(run: Run, stage_index: int) -> list[_Segment]:
+    """Return what lies between neighbouring checkpoints, in order."""
     stage = run.log.stages[stage_index]
-    state, first = FactualStage(run, stage_index).start(), 0
+    segments: list[_Segment] = []
+    state: Checkpoint | None = None
+    first = 0
     for checkpoint in sorted(stage.checkpoints, key=lambda c: c.step):
         end = checkpoint.step - stage.first_step
         if end == first:
             continue
-        recorded = run.recorded(checkpoint, boundary=stage_index + 1)
-        if checkpoint.optimizer is None:
-            yield state, range(first, end), recorded
-        else:  # slots that the checkpoint lacks count as zeros, which they then have to be
-            recorded = state.replaced(matching(recorded, state))
-            yield state, range(first, end), recorded
-            state, first = recorded, end
+        segments.append(_Segment(start=state, steps=range(first, end), end=checkpoint))
+        if checkpoint.optimizer is not None:
+            state, first = checkpoint, end
+    return segments
+
+
+def _chosen(
+    segments: list[_Segment], run: Run, stage_index: int, *, sample: SegmentSample | None
+) -> list[_Segment]:
+    if sample is None:
+        return segments
+    count = drawn_segments(len(segments), fraction=sample.fraction)
+    generator = generator_for("consistency", sample.seed, run.log_digest, stage_index)
+    drawn = generator.choice(len(segments), size=count, replace=False)
+    return [segments[position] for position in sorted(drawn.tolist())]
+
+
+def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
+    initial = FactualStage(run, stage_index).start()
+    start = _recorded(run, stage_index, segment.start, like=initial)
+    lanes = [Lane(), Lane()]
+    states = replay(
+        run,
+        stage_index,
+        [start, _perturbed(start)],
+        lanes=lanes,
+        steps=segment.steps,
+        on_block=_quiet,
+    ).states
+    recorded = run.recorded(segment.end, boundary=stage_index + 1)
+    if segment.end.optimizer is not None:
+        # Slots that the checkpoint lacks count as zeros, which they then have to be.
+        recorded = initial.replaced(matching(recorded, initial))
+    noise = None
+    if run.log.stages[stage_index].optimizer.kind != "sgd":
+        noise = RoundingNoise(run, stage_index).coordinates(
+            recorded, states[0], perturbed=states[1], steps=segment.steps
+        )
+    offset = run.log.stages[stage_index].first_step
+    return compare(
+        recorded,
+        states[0],
+        perturbed=states[1],
+        start=start,
+        layout=run.layout(stage_index),
+        steps=range(segment.steps.start + offset, segment.steps.stop + offset),
+        noise=noise,
+    )
+
+
+def _recorded(
+    run: Run, stage_index: int, checkpoint: Checkpoint | None, *, like: TrainingState
+) -> TrainingState:
+    """Return the state that a segment starts from, in the structure of the stage's states."""
+    if checkpoint is None:
+        return like
+    return like.replaced(matching(run.recorded(checkpoint, boundary=stage_index + 1), like))
 
 
 def _perturbed(state: TrainingState) -> TrainingState:
@@ -120,54 +176,5 @@ def _perturbed(state: TrainingState) -> TrainingState:
     return TrainingState(theta=moved, slots=state.slots, buffers=state.buffers)
 
 
-def _compared(state: TrainingState, layout: ParameterLayout) -> dict[str, Tensor]:
-    """Return the tensors that are compared: not counts and flags, which follow from the steps."""
-    moments = {k: v for k, v in state.slots.items() if k not in PER_TENSOR_SLOTS}
-    reduced = TrainingState(theta=state.theta, slots=moments, buffers=state.buffers)
-    return state_tensors(reduced, layout)
-
-
-def _compare(
-    truth: Mapping[str, Tensor],
-    found: Mapping[str, Tensor],
-    *,
-    perturbed: Mapping[str, Tensor],
-    steps: int,
-) -> _Comparison:
-    """Return the worst kind of tensor, in units of its own tolerance."""
-    epsilon = max(torch.finfo(tensor.dtype).eps for tensor in truth.values())
-    kinds: dict[str, list[str]] = {}
-    for name in truth:
-        if name in found:
-            kinds.setdefault(_kind(name), []).append(name)
-    comparisons = []
-    for names in kinds.values():
-        scale = max(_largest(tensors[name]) for tensors in (truth, found) for name in names) or 1.0
-        off = {name: _largest(found[name] - truth[name]) / scale for name in names}
-        spread = max(_largest(found[name] - perturbed[name]) for name in names) / scale
-        # Rounding of the steps themselves, should the perturbation have died out.
-        floor = epsilon * sqrt(steps)
-        worst = max(off, key=lambda name: off[name])
-        comparisons.append(
-            _Comparison(
-                deviation=off[worst],
-                tolerance=TOLERANCE_FACTOR * max(spread, floor),
-                amplification=spread / epsilon,
-                worst=worst.removeprefix("parameters/"),
-            )
-        )
-    return max(comparisons, key=lambda c: c.deviation / c.tolerance)
-
-
-def _kind(name: str) -> str:
-    """Return which tensors are measured by one scale: parameters, buffers, or one slot."""
-    parts = name.split("/")
-    return "/".join(parts[:2]) if parts[0] == "optimizer" else parts[0]
-
-
-def _largest(tensor: Tensor) -> float:
-    return float(tensor.abs().max()) if tensor.numel() else 0.0
-
-
 def _quiet(_done: int, _total: int) -> None:
-    """Pieces are counted when they are done."""
+    """Segments are counted when they are done."""

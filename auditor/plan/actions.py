@@ -40,13 +40,16 @@ StateRef = Annotated[Recorded | Computed, Field(discriminator="at")]
 class CheckSegment(Record):
     """Replay stage ``stage`` exactly from its recorded start and compare with its checkpoints.
 
+    ``sample`` is the part of its segments that is replayed, drawn by ``seed``; None for all.
     Result: canonical JSON of :class:`SegmentFinding`.
     """
 
     kind: Literal["check_segment"] = "check_segment"
-    code: Literal[1] = 1
+    code: Literal[2] = 2
     log: DigestField
     stage: int
+    sample: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
 
 
 class BindModel(Record):
@@ -291,15 +294,27 @@ class SegmentFinding(Record):
     ``deviation`` is the largest difference of any parameter, relative to the largest magnitude
     among the recorded parameters; ``tolerance`` is ten times the deviation of a second replay
     whose start is perturbed by one unit in the last place (decisions, 11).
+
+    ``checkpoints`` of the stage's ``segments`` were compared. ``inconsistent_steps`` are those of
+    the first segment that does not reach its checkpoint: [first, end). What would have been seen: a
+    checkpoint changed by more than ``detectable_state`` of the largest parameter, and one step's
+    update changed by more than the part ``detectable_update`` of an average one.
+    ``rounding_coordinates`` are parameters whose gradient is rounding noise that Adam magnifies:
+    bounded by how far Adam can carry them, not compared to the tolerance.
     """
 
     stage: int
     checkpoints: int
+    segments: int | None = None
     deviation: Figure
     tolerance: Figure
     amplification: Figure
     verdict: Literal["consistent", "inconsistent", "not resolvable"]
     worst: str
+    inconsistent_steps: tuple[int, int] | None = None
+    detectable_state: Figure | None = None
+    detectable_update: Figure | None = None
+    rounding_coordinates: int = 0
 
 
 class BindingFinding(Record):

@@ -153,7 +153,8 @@ class AuditRequest(Record):
     the model of one of the interventions.
     ``noise`` asks how effects vary over the batch orders of later stages (sd_order) and over reruns
     of the pipeline (sd_rerun). ``extremes`` asks for so many examples that each intervention raised
-    and lowered most.
+    and lowered most. ``consistency_sample`` replays only this part of each stage's segments, drawn
+    by ``seed``.
     """
 
     schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
@@ -171,6 +172,7 @@ class AuditRequest(Record):
     )
     repair: RepairRequest | None = None
     consistency: Literal["replay", "skip"] = "replay"
+    consistency_sample: Annotated[float, Field(gt=0, le=1)] | None = None
     extremes: Annotated[int, Field(ge=1, le=1000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = DEFAULT_CONFIDENCE

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from auditor.effects import Effect, Verdict
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.request import Intervention, Joint
+from auditor.plan.segment_sample import detection_probability
 from auditor.report.schema import Limitation
 
 _SUPPOSITION = {
@@ -72,6 +73,7 @@ def consistency_statement(findings: tuple[SegmentFinding, ...]) -> str:
         return (
             f"INCONSISTENT: replaying stage {worst.stage} ends {worst.deviation:.2g} away from the "
             f"recorded checkpoints (tolerance {worst.tolerance:.2g}, parameter {worst.worst}). "
+            f"{_first_wrong(wrong)}"
             "The log does not describe the training that made its checkpoints."
         )
     unresolved = [finding for finding in findings if finding.verdict == "not resolvable"]
@@ -86,12 +88,59 @@ def consistency_statement(findings: tuple[SegmentFinding, ...]) -> str:
             f"parameter); changes whose effect is smaller than {tolerance:.2g}, training outside "
             "the recorded steps and a forger who recomputes are not excluded."
         )
+        parts += _resolution(resolved)
+    parts += _sampled(findings)
     if unresolved:
         parts.append(
             f"{len(unresolved)} stages amplify rounding too much to be checked; record "
             "checkpoints every n steps."
         )
     return " ".join(parts)
+
+
+def _first_wrong(wrong: list[SegmentFinding]) -> str:
+    """Name the first steps that do not lead to their checkpoint."""
+    known = [finding for finding in wrong if finding.inconsistent_steps is not None]
+    if not known:
+        return ""
+    first = min(known, key=lambda finding: finding.inconsistent_steps or (0, 0))
+    begin, end = first.inconsistent_steps or (0, 0)
+    return (
+        f"The first steps that do not lead to their checkpoint are {begin} to {end - 1} "
+        f"(stage {first.stage}). "
+    )
+
+
+def _resolution(resolved: list[SegmentFinding]) -> list[str]:
+    """Say what a change must be to have been seen, and what was only bounded."""
+    parts = []
+    states = [f.detectable_state for f in resolved if f.detectable_state is not None]
+    updates = [f.detectable_update for f in resolved if f.detectable_update is not None]
+    if states and updates:
+        parts.append(
+            f"A checkpoint changed by more than {max(states):.2g} of the largest parameter would "
+            f"have been seen, and one step whose update (rate, batch or data) is off by more than "
+            f"the part {max(updates):.2g} of an average one, unless later steps undo it."
+        )
+    left_out = sum(finding.rounding_coordinates for finding in resolved)
+    if left_out:
+        parts.append(
+            f"{left_out} coordinates have gradients of rounding noise that Adam magnifies (such as "
+            "biases of attention keys): bounded by the sum of the steps, not compared."
+        )
+    return parts
+
+
+def _sampled(findings: tuple[SegmentFinding, ...]) -> list[str]:
+    """Say how likely the sample was to hold a wrong segment."""
+    counts = [(f.checkpoints, f.segments or f.checkpoints) for f in findings]
+    if all(drawn == total for drawn, total in counts):
+        return []
+    least = min(detection_probability(total, drawn=drawn) for drawn, total in counts)
+    return [
+        f"{sum(drawn for drawn, _ in counts)} of {sum(total for _, total in counts)} segments were "
+        f"drawn at random: one wrong segment is found with probability {least:.2g} or more."
+    ]
 
 
 def disagreement_text(one: Effect, other: Effect) -> str:

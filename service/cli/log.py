@@ -1,27 +1,19 @@
 """``stageaudit log``: look at a stage log, and check it.
 
-``inspect`` reads the manifest alone and works in the base install; ``check`` opens every blob
-(extra ``[log]``), and with ``--replay`` executes the recorded steps again (extra ``[record]``).
+``inspect`` reads the manifest alone and works in the base install.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 
 from auditor.edge.folder import read_log
-from auditor.errors import PreconditionError, UnsupportedError
-from auditor.report.wording import consistency_statement
+from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
-from auditor.stagelog.validate import refuse_unsupported, validate
-from service.cli.output import ExitCode, JsonOption, console, emit, progress
-
-if TYPE_CHECKING:
-    from auditor.plan.actions import SegmentFinding
-    from auditor.stagelog.blobs import BlobStore
-    from auditor.stagelog.digest import Digest
+from auditor.stagelog.validate import validate
+from service.cli.log_check import FolderArgument, check, refusal
+from service.cli.output import JsonOption, console, emit
 
 LEVELS = {
     0: "boundary checkpoints: checkpoint_delta, task_vector",
@@ -30,11 +22,8 @@ LEVELS = {
 }
 """What a log of each level can answer."""
 
-FolderArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The folder that the recorder wrote.")
-]
-
 app = typer.Typer(help="Look at stage logs and check them.", no_args_is_help=True)
+app.command("check")(check)
 
 
 @app.command("inspect")
@@ -46,94 +35,8 @@ def inspect_log(folder: FolderArgument, as_json: JsonOption = False) -> None:
     emit(summary, as_json=as_json, human=lambda: _print_summary(log, summary))
 
 
-@app.command()
-def check(
-    folder: FolderArgument,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Also execute every recorded step again and compare.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a log: manifest, digests, shapes, finite numbers, steps, and --replay.
-
-    Exit codes: 0 nothing was found, 1 a replay does not reproduce its checkpoints, 7 the log
-    contradicts itself or a blob is missing or damaged.
-    """
-    log, digest, blobs = read_log(folder)
-    passed: list[str] = []
-
-    def done(text: str) -> None:
-        passed.append(text)
-        if not as_json:
-            console.print(f"[green]ok[/green]  {text}")
-
-    validate(log)
-    done(f"manifest: {len(log.stages)} stages, {log.stages[-1].end_step - log.start.step} steps")
-    _check_blobs(log, blobs)
-    done(f"blobs: {len(log.blobs())} present, digests, shapes and numbers as the manifest says")
-    refused = _refusal(log)
-    if refused is not None and replay:
-        raise refused
-    findings = _replay(log, digest, blobs, done=done, quiet=as_json) if replay else []
-    consistent = all(finding.verdict != "inconsistent" for finding in findings)
-    result = {
-        "digest": digest,
-        "level": log.level,
-        "passed": passed,
-        "not_treated": None if refused is None else str(refused),
-        "segments": [finding.model_dump(mode="json") for finding in findings],
-        "consistent": consistent if findings else None,
-    }
-    emit(result, as_json=as_json, human=lambda: _print_findings(log, findings, refused))
-    if not consistent:
-        raise typer.Exit(ExitCode.FAIL)
-
-
-def _check_blobs(log: StageLog, blobs: "BlobStore") -> None:
-    try:
-        from auditor.stagelog.content import check_content
-    except ImportError as error:
-        raise _needs("log", error) from error
-    check_content(log, blobs)
-
-
-def _replay(
-    log: StageLog,
-    digest: "Digest",
-    blobs: "BlobStore",
-    *,
-    done: Callable[[str], None],
-    quiet: bool,
-) -> "list[SegmentFinding]":
-    """Return one finding a stage."""
-    try:
-        from auditor.dynamics.consistency import check_segment
-        from auditor.dynamics.run import Run
-    except ImportError as error:
-        raise _needs("record", error) from error
-    run = Run(log, digest, blobs, device="cpu")
-    findings = []
-    for index, stage in enumerate(log.stages):
-        with progress(f"replay {stage.name}", unit="steps", quiet=quiet) as update:
-            findings.append(check_segment(run, index, on_block=update))
-        if findings[-1].verdict == "consistent":
-            done(
-                f"replay {stage.name}: deviation {findings[-1].deviation:.1e}, "
-                f"tolerance {findings[-1].tolerance:.1e}"
-            )
-    return findings
-
-
-def _refusal(log: StageLog) -> UnsupportedError | None:
-    try:
-        refuse_unsupported(log)
-    except UnsupportedError as error:
-        return error
-    return None
-
-
-def _summary(log: StageLog, digest: "Digest") -> dict[str, Any]:
-    refused = _refusal(log)
+def _summary(log: StageLog, digest: Digest) -> dict[str, Any]:
+    refused = refusal(log)
     return {
         "digest": digest,
         "run": log.run.model_dump(mode="json", exclude_none=True),
@@ -214,34 +117,6 @@ def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
     console.print(datasets)
     if summary["not_treated"] is not None:
         console.print(f"cannot be replayed: {summary['not_treated']}", markup=False, style="yellow")
-
-
-def _print_findings(
-    log: StageLog, findings: "list[SegmentFinding]", refused: UnsupportedError | None
-) -> None:
-    if refused is not None:
-        console.print(f"cannot be replayed: {refused}", markup=False, style="yellow")
-    for finding in findings:
-        if finding.verdict == "consistent":
-            continue
-        console.print(
-            f"{finding.verdict}: replay {log.stages[finding.stage].name}: deviation "
-            f"{finding.deviation:.1e}, tolerance {finding.tolerance:.1e}, amplification "
-            f"{finding.amplification:.1e}, most in {finding.worst}",
-            markup=False,
-            style="bold red" if finding.verdict == "inconsistent" else "yellow",
-        )
-    if findings and all(finding.verdict == "consistent" for finding in findings):
-        console.print(consistency_statement(tuple(findings)), markup=False)
-
-
-def _needs(extra: str, error: ImportError) -> PreconditionError:
-    return PreconditionError(
-        "stageaudit log check",
-        expected=f"the packages of the extra [{extra}]",
-        found=str(error),
-        remedy=f"pip install 'stageaudit[{extra}]'.",
-    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

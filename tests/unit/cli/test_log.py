@@ -125,3 +125,20 @@ def test_names_from_a_log_are_no_markup(
     assert leave("log", "inspect", tmp_path) == 0
 
     assert "[red]run[/red]" in capsys.readouterr().out
+
+
+def test_sample_of_segments_says_how_likely_it_finds_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_stage_log(stages=2, cadence_steps=2, folder=tmp_path)
+
+    assert leave("log", "check", tmp_path, "--replay", "--sample", "0.3", "--json") == 0
+
+    result = output(capsys)
+    assert [(s["checkpoints"], s["segments"]) for s in result["segments"]] == [(1, 3), (1, 3)]
+    assert "2 of 6 segments" in result["statement"]
+    assert "probability 0.33 or more" in result["statement"]
+
+
+def test_sample_without_replay_is_refused(recorded: RecordedRun, tmp_path: Path) -> None:
+    assert leave("log", "check", tmp_path, "--sample", "0.3") == 7

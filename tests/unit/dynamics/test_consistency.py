@@ -1,10 +1,17 @@
 """Replay checks: verdicts, pieces between checkpoints, resolution."""
 
+from functools import partial
+
+import numpy as np
+import pytest
 import torch
 
-from auditor.dynamics.consistency import check_segment
+from auditor.dynamics.consistency import SegmentSample, check_segment
 from auditor.dynamics.run import Run
 from auditor.dynamics.trajectory import Lane, replay
+from auditor.plan.actions import SegmentFinding
+from auditor.plan.segment_sample import detection_probability
+from tests.support.builders import OptimizerName, RecordedRun, make_stage_log
 from tests.support.cases import (
     CASES,
     MOMENTUM,
@@ -15,6 +22,7 @@ from tests.support.cases import (
     sgd,
     write_checkpoint,
 )
+from tests.support.forgery import with_checkpoint, with_columns
 
 
 def with_cadence(run: Run, at: int) -> Run:
@@ -91,3 +99,77 @@ def test_frozen_parameters_must_not_have_moved() -> None:
     assert finding.verdict == "inconsistent"
     assert finding.worst == "body.bias"
     assert torch.isfinite(torch.tensor(finding.deviation))
+
+
+def with_rate(run: RecordedRun, step: int, *, factor: float) -> RecordedRun:
+    """Return the log with another rate at one step of stage 1."""
+
+    def change(columns: dict[str, np.ndarray]) -> None:
+        columns["lr"][step] *= factor
+
+    return with_columns(run, 1, change)
+
+
+def segment(run: RecordedRun, *, sample: SegmentSample | None = None) -> SegmentFinding:
+    return check_segment(Run(run.log, run.digest, run.blobs), 1, on_block=quiet, sample=sample)
+
+
+def test_first_inconsistent_steps_are_named() -> None:
+    # Stage 1 has the steps 6 to 11 with checkpoints at 8, 10 and 12.
+    run = make_stage_log(stages=2, cadence_steps=2)
+
+    found = segment(with_rate(run, 3, factor=1.01))
+
+    assert found.inconsistent_steps == (8, 10)
+    assert segment(run).inconsistent_steps is None
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+@pytest.mark.parametrize("step", range(6))
+def test_change_of_one_rate_above_the_stated_size_is_found(
+    optimizer: OptimizerName, step: int
+) -> None:
+    run = make_stage_log(stages=2, optimizer=optimizer, transition="keep")
+    stated = segment(run).detectable_update
+    assert stated is not None
+
+    # Steps are smaller and larger than the average; ten times covers the smallest of these.
+    assert segment(with_rate(run, step, factor=1 + 10 * stated)).verdict == "inconsistent"
+    assert segment(with_rate(run, step, factor=1 + stated / 100)).verdict == "consistent"
+
+
+def test_checkpoint_changed_by_more_than_stated_is_found() -> None:
+    run = make_stage_log(stages=2, dtype=torch.float32)
+    stated = segment(run).detectable_state
+    largest = max(float(p.detach().abs().max()) for p in run.model.parameters())
+    assert stated is not None
+
+    def change(tensors: dict[str, torch.Tensor], *, size: float) -> None:
+        tensors["0.bias"][0] += size * largest
+
+    above = with_checkpoint(run, 1, -1, partial(change, size=2 * stated))
+    below = with_checkpoint(run, 1, -1, partial(change, size=stated / 4))
+    assert (segment(above).verdict, segment(below).verdict) == ("inconsistent", "consistent")
+
+
+def test_sample_finds_one_wrong_segment_as_often_as_stated() -> None:
+    # Stage 1 has segments of steps (6, 7), (8, 9) and (10, 11); the witness is at 10.
+    run = with_rate(make_stage_log(stages=2, cadence_steps=2), 1, factor=1.1)
+    verdicts = [
+        segment(run, sample=SegmentSample(fraction=1 / 3, seed=seed)).verdict for seed in range(40)
+    ]
+
+    found = sum(verdict == "inconsistent" for verdict in verdicts)
+    # Binomial(40, 1/3): 13.3 +- 3.0; five deviations either way.
+    assert detection_probability(3, drawn=1) == pytest.approx(1 / 3)
+    assert 0 < found < 29
+    assert segment(run, sample=SegmentSample(fraction=1.0, seed=0)).verdict == "inconsistent"
+
+
+def test_sample_counts_what_it_replayed() -> None:
+    run = make_stage_log(stages=2, cadence_steps=2)
+
+    found = segment(run, sample=SegmentSample(fraction=0.4, seed=1))
+
+    assert (found.checkpoints, found.segments) == (2, 3)
+    assert found == segment(run, sample=SegmentSample(fraction=0.4, seed=1))

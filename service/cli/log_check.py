@@ -1,0 +1,175 @@
+"""``stageaudit log check``: form, content and, with ``--replay``, the recorded steps again.
+
+Content needs the extra ``[log]``, the replay ``[record]``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditor.edge.folder import read_log
+from auditor.errors import InputError, PreconditionError, UnsupportedError
+from auditor.report.wording import consistency_statement
+from auditor.stagelog.log import StageLog
+from auditor.stagelog.validate import refuse_unsupported, validate
+from service.cli.output import ExitCode, JsonOption, console, emit, progress
+
+if TYPE_CHECKING:
+    from auditor.dynamics.consistency import SegmentSample
+    from auditor.plan.actions import SegmentFinding
+    from auditor.stagelog.blobs import BlobStore
+    from auditor.stagelog.digest import Digest
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The folder that the recorder wrote.")
+]
+
+
+def check(
+    folder: FolderArgument,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also execute every recorded step again and compare.")
+    ] = False,
+    sample: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="With --replay: only this part of each stage's segments, drawn at random.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Drives the draw of --sample.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a log: manifest, digests, shapes, finite numbers, steps, and --replay.
+
+    Exit codes: 0 nothing was found, 1 a replay does not reproduce its checkpoints, 7 the log
+    contradicts itself or a blob is missing or damaged.
+    """
+    if sample is not None and not (replay and sample > 0):
+        raise InputError(
+            "--sample",
+            expected="a part above 0, together with --replay",
+            found=sample,
+            remedy="Pass --replay --sample 0.2 to replay a fifth of the segments.",
+        )
+    log, digest, blobs = read_log(folder)
+    passed: list[str] = []
+
+    def done(text: str) -> None:
+        passed.append(text)
+        if not as_json:
+            console.print(f"[green]ok[/green]  {text}")
+
+    validate(log)
+    done(f"manifest: {len(log.stages)} stages, {log.stages[-1].end_step - log.start.step} steps")
+    _check_blobs(log, blobs)
+    done(f"blobs: {len(log.blobs())} present, digests, shapes and numbers as the manifest says")
+    refused = refusal(log)
+    if refused is not None and replay:
+        raise refused
+    findings: list[SegmentFinding] = []
+    if replay:
+        drawn = None if sample is None else _sample(sample, seed=seed)
+        findings = _replay(log, digest, blobs, done=done, quiet=as_json, sample=drawn)
+    consistent = all(finding.verdict != "inconsistent" for finding in findings)
+    result = {
+        "digest": digest,
+        "level": log.level,
+        "passed": passed,
+        "not_treated": None if refused is None else str(refused),
+        "segments": [finding.model_dump(mode="json") for finding in findings],
+        "consistent": consistent if findings else None,
+        "statement": consistency_statement(tuple(findings)),
+    }
+    emit(result, as_json=as_json, human=lambda: _print_findings(log, findings, refused))
+    if not consistent:
+        raise typer.Exit(ExitCode.FAIL)
+
+
+def refusal(log: StageLog) -> UnsupportedError | None:
+    """Return why no replay can follow a log, or None."""
+    try:
+        refuse_unsupported(log)
+    except UnsupportedError as error:
+        return error
+    return None
+
+
+def needs(extra: str, error: ImportError, *, command: str) -> PreconditionError:
+    """Return the error of a command whose packages are not installed."""
+    return PreconditionError(
+        f"stageaudit {command}",
+        expected=f"the packages of the extra [{extra}]",
+        found=str(error),
+        remedy=f"pip install 'stageaudit[{extra}]'.",
+    )
+
+
+def _check_blobs(log: StageLog, blobs: "BlobStore") -> None:
+    try:
+        from auditor.stagelog.content import check_content
+    except ImportError as error:
+        raise needs("log", error, command="log check") from error
+    check_content(log, blobs)
+
+
+def _sample(fraction: float, *, seed: int) -> "SegmentSample":
+    try:
+        from auditor.dynamics.consistency import SegmentSample
+    except ImportError as error:
+        raise needs("record", error, command="log check --replay") from error
+    return SegmentSample(fraction=fraction, seed=seed)
+
+
+def _replay(
+    log: StageLog,
+    digest: "Digest",
+    blobs: "BlobStore",
+    *,
+    done: Callable[[str], None],
+    quiet: bool,
+    sample: "SegmentSample | None",
+) -> "list[SegmentFinding]":
+    """Return one finding a stage."""
+    try:
+        from auditor.dynamics.consistency import check_segment
+        from auditor.dynamics.run import Run
+    except ImportError as error:
+        raise needs("record", error, command="log check --replay") from error
+    run = Run(log, digest, blobs, device="cpu")
+    findings = []
+    for index, stage in enumerate(log.stages):
+        with progress(f"replay {stage.name}", unit="steps", quiet=quiet) as update:
+            findings.append(check_segment(run, index, on_block=update, sample=sample))
+        if findings[-1].verdict == "consistent":
+            done(
+                f"replay {stage.name}: deviation {findings[-1].deviation:.1e}, "
+                f"tolerance {findings[-1].tolerance:.1e}"
+            )
+    return findings
+
+
+def _print_findings(
+    log: StageLog, findings: "list[SegmentFinding]", refused: UnsupportedError | None
+) -> None:
+    if refused is not None:
+        console.print(f"cannot be replayed: {refused}", markup=False, style="yellow")
+    for finding in findings:
+        if finding.verdict == "consistent":
+            continue
+        where = ""
+        if finding.inconsistent_steps is not None:
+            begin, end = finding.inconsistent_steps
+            where = f"; first in steps {begin} to {end - 1}"
+        console.print(
+            f"{finding.verdict}: replay {log.stages[finding.stage].name}: deviation "
+            f"{finding.deviation:.1e}, tolerance {finding.tolerance:.1e}, amplification "
+            f"{finding.amplification:.1e}, most in {finding.worst}{where}",
+            markup=False,
+            style="bold red" if finding.verdict == "inconsistent" else "yellow",
+        )
+    if findings and all(finding.verdict == "consistent" for finding in findings):
+        console.print(consistency_statement(tuple(findings)), markup=False)
