@@ -6,7 +6,7 @@ the budget ends. One counterfactual serves every query, so that an intervention 
 of its queries are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import final
@@ -17,8 +17,8 @@ from auditor.audit.rows import paired
 from auditor.effects import Verdict
 from auditor.errors import NumericalError, PreconditionError
 from auditor.estimators.auto import Auto
-from auditor.estimators.base import Estimator, Finished, Question
-from auditor.estimators.interval import Summary, summarise
+from auditor.estimators.base import Estimator, Finished, Question, Sample
+from auditor.estimators.interval import Summary, error_scale, summarise
 from auditor.estimators.registry import estimator_for
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
@@ -65,40 +65,55 @@ def choose(request: AuditRequest, log: StageLog, values: Finished) -> Chosen:
         by_label.setdefault(row.intervention.label, []).append(row)
     judge = _Judge(values=values, confidence=request.confidence, tolerance=settings.tolerance)
     ladder = _ladder(settings, rows, log)
-    checked = by_label.get(ladder.exactly or "", [])
-    if not judge.is_finished(ladder, checked):
+    if not judge.is_finished(ladder, rows):
         return Chosen(estimator=ladder, complete=False)
-    ladder = replace(ladder, factors=judge.factors(ladder, checked))
-    choices = []
-    for label, own in by_label.items():
-        ladder = _climb(ladder, own, judge=judge)
-        choices.append(
-            Choice(
-                intervention=label,
-                answered_by=_name(ladder, own[0].questions[0]),
-                within_tolerance=judge.is_within(ladder, own),
-                tolerance=settings.tolerance,
-            )
+    ladder = _climbed(ladder, by_label, judge=judge)
+    choices = tuple(
+        Choice(
+            intervention=label,
+            answered_by=_name(ladder, own[0].questions[0]),
+            within_tolerance=judge.is_within(ladder, own),
+            tolerance=settings.tolerance,
         )
+        for label, own in by_label.items()
+    )
     complete = judge.is_finished(ladder, rows)
-    return Chosen(estimator=ladder, complete=complete, choices=tuple(choices))
+    return Chosen(estimator=ladder, complete=complete, choices=choices)
 
 
-def _climb(ladder: Auto, rows: Sequence[Row], *, judge: "_Judge") -> Auto:
-    """Return the ladder with the rungs that an intervention needs, as far as is known."""
-    label = rows[0].intervention.label
-    top = 0 if label == ladder.exactly else len(ladder.rungs) - 1
-    rung = 0
-    tried: tuple[int, ...] = (0,)
-    while True:
-        ladder = replace(ladder, path={**ladder.path, label: tried})
-        if rung == top or not judge.is_finished(ladder, rows) or judge.is_within(ladder, rows):
+def _climbed(ladder: Auto, by_label: Mapping[str, list[Row]], *, judge: "_Judge") -> Auto:
+    """Return the ladder with the rungs that each intervention needs, as far as is known.
+
+    Rung by rung: what came to one is judged together, because each error tells of the others, and
+    only once all of it is finished.
+    """
+    path = dict.fromkeys(by_label, (0,))
+    top = len(ladder.rungs) - 1
+    for rung in range(top + 1):
+        here = {label: rows for label, rows in by_label.items() if path[label][-1] == rung}
+        members = [row for rows in here.values() for row in rows]
+        ladder = replace(ladder, path=dict(path))
+        if not judge.is_finished(ladder, members):
             return ladder
-        needed = ladder.fractions[rung] * judge.excess(ladder, rows)
-        # Heat, and with it the error, falls as 1 / b; where none is enough the top one must do.
-        enough = [i for i, f in enumerate(ladder.fractions) if i > rung and f >= needed]
-        rung = enough[0] if enough else top
-        tried = (*tried, rung)
+        ladder = replace(ladder, others={**ladder.others, **judge.others(ladder, rung, members)})
+        if rung == 0:
+            checked = by_label.get(ladder.exactly or "", [])
+            ladder = replace(ladder, factors=judge.factors(ladder, checked))
+        for label, rows in here.items():
+            if rung == top or label == ladder.exactly or judge.is_within(ladder, rows):
+                continue
+            needed = ladder.fractions[rung] * judge.excess(ladder, rows)
+            path[label] = (*path[label], _next(ladder, rung, needed=needed))
+    return ladder
+
+
+def _next(ladder: Auto, rung: int, *, needed: float) -> int:
+    """Return the rung to try after one that is too coarse.
+
+    Heat, and with it the error, falls as 1 / b; where none is enough the top one must do.
+    """
+    enough = [i for i, f in enumerate(ladder.fractions) if i > rung and f >= needed]
+    return enough[0] if enough else len(ladder.rungs) - 1
 
 
 @final
@@ -126,26 +141,57 @@ class _Judge:
             for summary in summaries
         )
 
+    def others(
+        self, ladder: Auto, rung: int, rows: Sequence[Row]
+    ) -> dict[tuple[str, str], tuple[float, ...]]:
+        """Return by intervention and query the scales of the other errors at a rung."""
+        scales: dict[str, dict[str, float]] = {}
+        for row in rows:
+            sample = self._sample(ladder.rungs[rung], row)
+            scale = None if sample is None or sample.exact else error_scale(sample)
+            if scale is not None:
+                scales.setdefault(_query_name(row), {})[row.intervention.label] = scale
+        return {
+            (label, query): tuple(scale for other, scale in known.items() if other != label)
+            for query, known in scales.items()
+            for label in known
+        }
+
     def factors(self, ladder: Auto, checked: Sequence[Row]) -> dict[str, float]:
         """Return by query how much wider the interval of the first rung had to be, at least 1."""
         factors: dict[str, float] = {}
         for row in checked:
-            estimate = self._summary(ladder.rungs[0], row)
+            first = self._sample(ladder.rungs[0], row)
+            if first is None:
+                continue
+            judged = ladder.judged(first, row.questions[0])
+            estimate = summarise(judged, confidence=self.confidence)
             truth = self._summary(Retrain(), row)
             half = _half_width(estimate)
             if truth.value is None or estimate.value is None or not 0 < half < inf:
                 continue
-            name = row.questions[0].query.name
+            name = _query_name(row)
             error = abs(estimate.value - truth.value)
             factors[name] = max(factors.get(name, 1.0), error / half)
         return factors
 
     def _summary(self, estimator: Estimator, row: Row) -> Summary:
-        try:
-            sample = paired([estimator.sample(q, self.values) for q in row.questions])
-        except NumericalError:  # it diverges: another rung may not
+        sample = self._sample(estimator, row)
+        if sample is None:
             return Summary(verdict=Verdict.NOT_RESOLVED)
         return summarise(sample, confidence=self.confidence)
+
+    def _sample(self, estimator: Estimator, row: Row) -> Sample | None:
+        """Return an estimator's sample of a row; None where it diverges: another may not."""
+        try:
+            return paired([estimator.sample(q, self.values) for q in row.questions])
+        except NumericalError:
+            return None
+
+
+def _query_name(row: Row) -> str:
+    """Return the name by which an estimator knows the row's query, a probe's too."""
+    return row.questions[0].query.name
 
 
 def _half_width(summary: Summary) -> float:

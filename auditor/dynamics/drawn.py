@@ -19,7 +19,7 @@ def drawn_positions(
     key: tuple[int, str, int, int],
     draw: Draw = "balanced",
 ) -> tuple[np.ndarray, ...]:
-    """Return the positions of each step's batch that are used, sorted.
+    """Return the positions of each step's batch that are used.
 
     Balanced over the classes of ``target`` and over sources where there are such; uniform draws
     otherwise (regression, token targets).

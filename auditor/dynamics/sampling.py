@@ -37,7 +37,7 @@ def strata_of(columns: Sequence[Integers]) -> Integers:
 def balanced_positions(
     strata: Integers, offsets: Integers, *, fraction: float, key: tuple[int, str, int, int]
 ) -> Iterator[Integers]:
-    r"""Yield which positions of each step's batch are used: b = ``used_examples`` of them, sorted.
+    r"""Yield which positions of each step's batch are used: b = ``used_examples`` of them.
 
     With :math:`n_c` examples of stratum c in a batch of B, its share is
     :math:`s_c = n_c b / B + d_c`, with :math:`d_c` what earlier steps still owe it. It gets
@@ -45,6 +45,9 @@ def balanced_positions(
     :math:`d_c \leftarrow s_c - k_c`. The :math:`k_c` examples are the first of a random order that
     depends on the key and the step only: for one key, the draws of two fractions are nested within
     each stratum as far as their counts are.
+
+    The first and the second half of the positions are balanced too, as far as whole examples can be:
+    from their difference follows how noisy balanced draws are.
 
     Args:
         strata: Stratum of every example of the stage, in the order of its steps, [n].
@@ -64,7 +67,7 @@ def balanced_positions(
         owed += present * (used / size)
         counts = _rounded(owed, present, total=used, tie=generator)
         owed -= counts
-        yield np.sort(_first_of_each(own, order, counts))
+        yield _alternating(_first_of_each(own, order, counts))
 
 
 def _rounded(
@@ -81,10 +84,18 @@ def _rounded(
     return counts
 
 
+def _alternating(positions: Integers) -> Integers:
+    """Return positions that are ordered by stratum as every second of them, then the others."""
+    return np.concatenate([positions[1::2], positions[0::2]])
+
+
 def _first_of_each(
     strata: Integers, order: NDArray[np.float64], counts: Integers
 ) -> NDArray[np.int64]:
-    """Return the positions whose rank by ``order`` within their stratum is below its count."""
+    """Return the positions whose rank by ``order`` within their stratum is below its count.
+
+    By stratum, and within it by ``order``.
+    """
     ranked = np.lexsort((order, strata))
     sorted_strata = strata[ranked]
     starts = np.searchsorted(sorted_strata, sorted_strata)

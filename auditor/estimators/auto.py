@@ -32,6 +32,8 @@ class Auto(Estimator):
             first rung for others.
         exactly: Intervention that is retrained beside its first rung, as a check on it.
         factors: What the error of a rung has to be multiplied by, by query, as that check found.
+        others: Scales of the errors of the other effects on a query that came to the same rung, by
+            intervention and query.
     """
 
     fractions: tuple[float, ...] = AUTO_FRACTIONS
@@ -39,6 +41,7 @@ class Auto(Estimator):
     path: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     exactly: str | None = None
     factors: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def rungs(self) -> tuple[Estimator, ...]:
@@ -65,16 +68,23 @@ class Auto(Estimator):
 
     @override
     def sample(self, question: Question, values: Values) -> Sample:
-        return self.widened(self.chosen(question).sample(question, values), question)
+        return self.judged(self.chosen(question).sample(question, values), question)
+
+    def judged(self, sample: Sample, question: Question) -> Sample:
+        """Return a sample of a rung with all that is known of its error.
+
+        Its parts are multiplied as the check found, and those of other effects go with it.
+        """
+        others = self.others.get((question.intervention.label, question.query.name), ())
+        if sample.deviations is None or sample.resolution is None:
+            return sample
+        factor = self.factors.get(question.query.name, 1.0)
+        return replace(
+            sample,
+            deviations=factor * sample.deviations,
+            resolution=factor * sample.resolution,
+            others=tuple(factor * scale for scale in others),
+        )
 
     def _tried(self, label: str) -> tuple[int, ...]:
         return self.path.get(label, (0,))
-
-    def widened(self, sample: Sample, question: Question) -> Sample:
-        """Return a sample with the parts of its error multiplied as the check found."""
-        factor = self.factors.get(question.query.name, 1.0)
-        if factor == 1.0 or sample.deviations is None or sample.resolution is None:
-            return sample
-        return replace(
-            sample, deviations=factor * sample.deviations, resolution=factor * sample.resolution
-        )

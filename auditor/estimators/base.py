@@ -110,20 +110,27 @@ class Sample:
         exact: Whether the figure equals exact retraining by construction.
         resolution: Effects at this resolution minus those of the same replicas at half of its
             examples a step, [K, N]; None for an estimator with one resolution.
+        others: :func:`~auditor.estimators.interval.error_scale` of other effects on the same query
+            at the same resolution, where errors may be taken as alike.
     """
 
     effects: Floats
     deviations: Floats | None = None
     exact: bool = False
     resolution: Floats | None = None
+    others: tuple[float, ...] = ()
 
     def minus(self, other: "Sample") -> "Sample":
-        """Return the paired difference of two samples (treated minus control of a probe)."""
+        """Return the paired difference of two samples (treated minus control of a probe).
+
+        ``others`` are of paired samples already: they are this sample's.
+        """
         return Sample(
             effects=self.effects - other.effects,
             deviations=_difference(self.deviations, other.deviations),
             exact=self.exact and other.exact,
             resolution=_difference(self.resolution, other.resolution),
+            others=self.others,
         )
 
 

@@ -1,5 +1,6 @@
 """From a sample to a value, an interval and a verdict (decisions, 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from auditor.effects import Verdict
 from auditor.estimators.base import Sample
 from auditor.estimators.calibration import (
     DEVIATION_FACTOR,
+    POOLED_DEGREES,
+    POOLED_FROM,
     RESOLUTION_FACTOR,
     SINGLE_DEGREES,
     SINGLE_FACTOR,
@@ -60,8 +63,8 @@ def summarise(
     with ``s`` the standard deviation of the K replicas' mean effects, ``e`` the distance of the
     mean factual replay from the recorded run, and ``g`` what the figure moves between two
     resolutions where the estimator has two. A single replica at two resolutions has no spread:
-    there :math:`\\sqrt{e^2 + g^2}` is the scale of a Student's t. An exact sample has an interval
-    of no width; a single replica at one resolution has none.
+    there :func:`error_scale` is the scale of a Student's t, see :func:`_of_one_replica`. An exact
+    sample has an interval of no width; a single replica at one resolution has none.
 
     That interval is about *these* examples. The one for the population they were drawn from adds
     :math:`t_{N-1}` times the :func:`~auditor.estimators.sampling_error.sampling_error` in the same
@@ -97,9 +100,10 @@ def summarise(
     spread = None if one else float(means.std(ddof=1))
     deviation = float(sample.deviations.mean())
     resolution = None if sample.resolution is None else float(sample.resolution.mean())
-    fixed = float(np.hypot(DEVIATION_FACTOR * deviation, RESOLUTION_FACTOR * (resolution or 0.0)))
-    if spread is None:  # the distances are all that is known of the error: they are its scale
-        random, degrees, fixed = SINGLE_FACTOR * fixed, SINGLE_DEGREES, 0.0
+    fixed = error_scale(sample) or 0.0
+    if spread is None:
+        random, degrees = _of_one_replica(fixed, sample.others)
+        fixed = 0.0
     else:
         random, degrees = spread * float(np.sqrt(1 + 1 / replicas)), replicas - 1
     half = float(np.hypot(_quantile(confidence, degrees) * random, fixed))
@@ -116,6 +120,33 @@ def summarise(
         p_value=_p_value(value, random=random, fixed=fixed, degrees=degrees),
         verdict=_verdict(value, half=half),
     )
+
+
+def error_scale(sample: Sample) -> float | None:
+    r"""Return :math:`\sqrt{e^2 + g^2}`, what a sample shows of its own error; None without e."""
+    if sample.deviations is None:
+        return None
+    moved = 0.0 if sample.resolution is None else float(sample.resolution.mean())
+    deviation = float(sample.deviations.mean())
+    return float(np.hypot(DEVIATION_FACTOR * deviation, RESOLUTION_FACTOR * moved))
+
+
+def _of_one_replica(own: float, others: Sequence[float]) -> tuple[float, int]:
+    r"""Return the scale of one replica's error and its degrees of freedom.
+
+    Its two distances are all that it shows of its error, and both can be small by chance. Where
+    enough effects on the same query have errors of their own, theirs are taken into account,
+    :math:`s^2 = (d\, \overline{s_j^2} + 2 s_i^2) / (d + 2)` with d = ``POOLED_DEGREES``; else the
+    scale is doubled.
+
+    References:
+        Smyth (2004), doi 10.2202/1544-6115.1027: moderated variances of many parallel effects.
+    """
+    if len(others) < POOLED_FROM:
+        return SINGLE_FACTOR * own, SINGLE_DEGREES
+    degrees = POOLED_DEGREES + 2
+    square = POOLED_DEGREES * float(np.mean(np.square(others))) + 2 * own**2
+    return float(np.sqrt(square / degrees)), degrees
 
 
 def _verdict(value: float, *, half: float) -> Verdict:

@@ -365,3 +365,21 @@ def test_whole_audits_answer_by_the_first_rung_or_exactly() -> None:
     assert again == tight
     assert index.entries == finished
     assert executed == []
+
+
+def test_effects_that_came_to_a_rung_know_of_each_others_errors() -> None:
+    interventions = tuple(
+        Intervention(kind="fade", stage=f"stage{stage}", alpha=alpha)
+        for stage in range(2)
+        for alpha in (0.25, 0.5, 0.75)
+    )
+    request = make_request(interventions=interventions, estimator=AutoSettings(tolerance=1.0))
+
+    chosen, _ = climbed(request, large_log(), Known(error=lambda _: 0.01))
+
+    assert isinstance(chosen.estimator, Auto)
+    assert set(chosen.estimator.path.values()) == {(0,)}
+    query = request.queries[0].name
+    for intervention in interventions:
+        others = chosen.estimator.others[intervention.label, query]
+        assert others == pytest.approx([0.01] * 5)

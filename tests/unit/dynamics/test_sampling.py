@@ -34,9 +34,20 @@ def test_every_step_has_its_number_of_positions_inside_its_batch(stage, fraction
     assert len(drawn) == len(offsets) - 1
     for positions, size in zip(drawn, np.diff(offsets).tolist(), strict=True):
         assert len(positions) == used_examples(size, fraction=fraction)
-        assert (np.diff(positions) > 0).all()  # sorted and unique
-        assert positions[0] >= 0
-        assert positions[-1] < size
+        assert len(set(positions.tolist())) == len(positions)
+        assert positions.min() >= 0
+        assert positions.max() < size
+
+
+@given(stage=stages(), fraction=st.floats(0.1, 1.0))
+def test_halves_of_a_draw_are_balanced_as_far_as_whole_examples_can_be(stage, fraction) -> None:
+    strata, offsets = stage
+
+    for begin, positions in zip(offsets, draws(strata, offsets, fraction=fraction), strict=False):
+        own = strata[begin + positions]
+        first, second = own[: len(own) // 2], own[len(own) // 2 :]
+        counts = [np.bincount(half, minlength=6) for half in (first, second)]
+        assert (np.abs(counts[0] - counts[1]) <= 1).all()
 
 
 @given(

@@ -80,10 +80,18 @@ def test_parts_of_the_error_are_multiplied_and_effects_are_not() -> None:
     exact = Sample(effects=ones, exact=True)
     ladder = Auto(factors={"loss": 2.5})
 
-    widened = ladder.widened(sample, question())
+    widened = ladder.judged(sample, question())
 
     assert widened.deviations == pytest.approx(2.5 * ones)
     assert widened.resolution == pytest.approx(5 * ones)
     assert widened.effects == pytest.approx(3 * ones)
-    assert ladder.widened(exact, question()) is exact
-    assert Auto(factors={"another": 9.0}).widened(sample, question()) is sample
+    assert ladder.judged(exact, question()) is exact
+
+
+def test_errors_of_other_effects_go_with_a_sample_and_are_multiplied_too() -> None:
+    ones = np.ones((1, 4))
+    sample = Sample(effects=3 * ones, deviations=ones, resolution=2 * ones)
+    ladder = Auto(factors={"loss": 2.0}, others={(SKIP.label, "loss"): (0.5, 3.0)})
+
+    assert ladder.judged(sample, question()).others == (1.0, 6.0)
+    assert Auto(others={("another", "loss"): (1.0,)}).judged(sample, question()).others == ()

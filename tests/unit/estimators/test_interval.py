@@ -64,6 +64,50 @@ def test_a_single_replica_has_no_interval():
     assert found.verdict is Verdict.NOT_RESOLVED
 
 
+def one_replica(value: float, *, deviation: float, others: tuple[float, ...] = ()) -> Sample:
+    effects = np.array([[value - 1.0, value + 1.0]])
+    return Sample(
+        effects=effects,
+        deviations=np.full_like(effects, 0.6 * deviation),
+        resolution=np.full_like(effects, 0.8 * deviation),
+        others=others,
+    )
+
+
+def test_errors_of_other_effects_moderate_that_of_one():
+    found = summarise(one_replica(5.0, deviation=0.1, others=(1.0, 1.0, 2.0, 2.0)), confidence=0.9)
+
+    scale = np.sqrt((4 * np.mean([1.0, 1.0, 4.0, 4.0]) + 2 * 0.1**2) / 6)
+    assert found.high == pytest.approx(5.0 + stats.t.ppf(0.95, 6) * scale)
+
+
+def test_few_other_errors_do_not_count():
+    alone = summarise(one_replica(5.0, deviation=0.1), confidence=0.9)
+    found = summarise(one_replica(5.0, deviation=0.1, others=(9.0, 9.0, 9.0)), confidence=0.9)
+
+    assert alone.high == pytest.approx(5.0 + stats.t.ppf(0.95, 3) * 2 * 0.1)
+    assert found == alone
+
+
+def test_moderated_intervals_cover_at_their_nominal_rate_where_errors_are_alike():
+    generator = np.random.default_rng(1)
+    inside = 0
+    for _ in range(2000):
+        scales = np.hypot(*generator.normal(size=(2, 9))) / np.sqrt(2)
+        truth = generator.normal()
+        found = summarise(
+            one_replica(
+                truth + generator.normal(), deviation=float(scales[0]), others=tuple(scales[1:])
+            ),
+            confidence=0.9,
+        )
+        assert found.low is not None
+        assert found.high is not None
+        inside += found.low <= truth <= found.high
+
+    assert 0.85 <= inside / 2000 <= 0.95
+
+
 def test_probe_is_the_paired_difference():
     treated, control = sample(3.0, 5.0, deviation=0.5), sample(1.0, 4.0, deviation=0.2)
 
