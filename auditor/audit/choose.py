@@ -87,7 +87,7 @@ def _climbed(ladder: Auto, by_label: Mapping[str, list[Row]], *, judge: "_Judge"
     Rung by rung: what came to one is judged together, because each error tells of the others, and
     only once all of it is finished.
     """
-    path = dict.fromkeys(by_label, (0,))
+    path: dict[str, tuple[int, ...]] = dict.fromkeys(by_label, (0,))
     top = len(ladder.rungs) - 1
     for rung in range(top + 1):
         here = {label: rows for label, rows in by_label.items() if path[label][-1] == rung}
