@@ -52,6 +52,8 @@ class Answer:
         cost_examples: Gradient-examples over those of retraining, as reported.
         not_treated: Queries and interventions it refuses, and why.
         failure: The diagnosis an audit ended with.
+        tolerances: Of every intervention by its label, where a tolerance was asked for: the
+            tolerance that was kept, or None where it was not.
     """
 
     estimates: tuple[Estimate, ...] = ()
@@ -59,6 +61,7 @@ class Answer:
     cost_examples: float | None = None
     not_treated: Mapping[str, str] = field(default_factory=dict)
     failure: str | None = None
+    tolerances: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def timed(work: Callable[[], object]) -> Spent:
@@ -122,6 +125,10 @@ def ask(
             spent=spent,
             cost_examples=report.cost.examples_relative,
             not_treated=not_treated,
+            tolerances={
+                choice.intervention: choice.tolerance if choice.within_tolerance else None
+                for choice in report.estimator.choices
+            },
         )
 
 

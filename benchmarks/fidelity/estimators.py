@@ -26,7 +26,9 @@ ESTIMATORS: Final[dict[str, EstimatorSettings]] = {
     ),
     "settle_1/2 of 1/8x4": SettleSettings(tail=0.5, fraction=0.125, replicas=4),
     "auto": AutoSettings(),
+    "auto_tolerance_0.2": AutoSettings(tolerance=0.2),
     "auto_budget_0.15": AutoSettings(budget=0.15),
+    "auto_budget_0.4": AutoSettings(budget=0.4),
     "subsampled_replay_1/16x1, two resolutions": SubsampledReplaySettings(
         fraction=1 / 16, replicas=1, resolutions=2
     ),

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from auditor.audit.local import LocalProgress
 from auditor.plan.settings import EstimatorSettings
-from benchmarks.fidelity.estimates import Answer, Spent, ask, retraining_times
+from benchmarks.fidelity.acceptance import acceptance
+from benchmarks.fidelity.estimates import Answer, Estimate, Spent, ask, retraining_times
 from benchmarks.fidelity.interventions import asked_of
 from benchmarks.fidelity.recording import Recorded, record
 from benchmarks.fidelity.rows import Row, row_of
@@ -123,6 +124,11 @@ def judge(
         "truth_seconds": truth_seconds,
         "retraining_seconds": sum(spent.wall_seconds for spent in retraining.values()),
         "cost_cpu": {name: cost.cpu for name, cost in costs.items()},
+        "acceptance": {
+            estimator: counts
+            for estimator, answer in answers.items()
+            if (counts := acceptance(answer, partial(_true_mean, truth))) is not None
+        },
         "not_treated": {name: dict(a.not_treated) for name, a in answers.items() if a.not_treated},
         "failures": {name: a.failure for name, a in answers.items() if a.failure is not None},
     }
@@ -163,6 +169,10 @@ def _truth(
     )
     store(cache, key, truth)
     return truth, time.perf_counter() - began
+
+
+def _true_mean(truth: Truth, estimate: Estimate) -> float:
+    return float(truth.effects[estimate.effect.query, estimate.asked.key].exact.mean())
 
 
 def _relative(answer: Answer, workload: Workload, retraining: Mapping[str, Spent]) -> Ratios:
