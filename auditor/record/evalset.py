@@ -33,6 +33,7 @@ def write_dataset(
     *,
     coverage: Coverage | None = None,
     shard_bytes: int = SHARD_BYTES,
+    tokenizer: str | None = None,
 ) -> Dataset:
     """Return the manifest entry of examples whose shards are written to ``blobs``.
 
@@ -41,6 +42,7 @@ def write_dataset(
         blobs: Where shards go.
         coverage: How much of the data this is; everything by default.
         shard_bytes: A shard holds as many examples as fit into this, at least one.
+        tokenizer: Digest of the tokenizer that made the columns, if one did.
 
     Raises:
         ShapeError: If columns have different lengths or none has any value.
@@ -63,12 +65,20 @@ def write_dataset(
         for begin in range(0, examples, rows)
     )
     return Dataset(
-        examples=examples, columns=described, shards=shards, coverage=coverage or Coverage()
+        examples=examples,
+        columns=described,
+        shards=shards,
+        coverage=coverage or Coverage(),
+        tokenizer=tokenizer,
     )
 
 
 def write_evaluation_set(
-    name: str, columns: Mapping[str, ColumnValues], blobs: BlobStore
+    name: str,
+    columns: Mapping[str, ColumnValues],
+    blobs: BlobStore,
+    *,
+    tokenizer: str | None = None,
 ) -> Digest:
     """Return the digest of an evaluation set's manifest; it and its shards are written.
 
@@ -78,8 +88,10 @@ def write_evaluation_set(
         name: What reports call it.
         columns: Values by column name; ``id`` aligns the rows of a probe's two sets.
         blobs: Where everything goes.
+        tokenizer: Digest of the tokenizer that made the columns, if one did.
     """
-    manifest = EvaluationSet(name=name, dataset=write_dataset(columns, blobs))
+    dataset = write_dataset(columns, blobs, tokenizer=tokenizer)
+    manifest = EvaluationSet(name=name, dataset=dataset)
     return blobs.write(canonical_bytes(manifest))
 
 

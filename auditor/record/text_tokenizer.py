@@ -1,0 +1,154 @@
+"""A tokenizer from the ``tokenizer.json`` of a model folder; needs ``[huggingface]``, no torch.
+
+The file is data that the tokenizers library parses: nothing of the folder is executed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from auditor.errors import InputError, PreconditionError
+from auditor.stagelog.digest import Digest, canonical_bytes, sha256
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+_CALL_SETTINGS = ("truncation", "padding")
+"""Parts of the file that say how it was last called, not what it does to a text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedText:
+    """The tokens of one text.
+
+    Attributes:
+        ids: Token ids, special tokens included.
+        segments: 0 for tokens of the text, 1 for those of its pair.
+        ends: Position in the text behind each token; 0 for special tokens.
+        cut: Whether tokens of the text are missing.
+    """
+
+    ids: list[int]
+    segments: list[int]
+    ends: list[int]
+    cut: bool
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextTokenizer:
+    """Turns texts into token ids.
+
+    Attributes:
+        digest: SHA-256 of the canonical JSON of ``tokenizer.json``, without the settings of its
+            last call: two files with one digest tokenise alike.
+        size: Number of tokens it knows.
+        pad_id: Id that fills up short texts.
+    """
+
+    digest: Digest
+    size: int
+    pad_id: int
+    _tokenizer: "Tokenizer"
+
+    def encode(
+        self, texts: Sequence[str], *, length: int, pairs: Sequence[str] | None = None
+    ) -> list[EncodedText]:
+        """Return the tokens of every text, without padding.
+
+        Args:
+            texts: What is tokenised.
+            length: Most tokens of a text; a longer one is cut, its special tokens stay.
+            pairs: The second text of each, such as a hypothesis; or None.
+        """
+        self._tokenizer.enable_truncation(max_length=length)
+        given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        return [
+            EncodedText(
+                ids=list(one.ids),
+                segments=list(one.type_ids),
+                ends=[end for _, end in one.offsets],
+                cut=bool(one.overflowing),
+            )
+            for one in self._tokenizer.encode_batch(given)
+        ]
+
+
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """Return the tokenizer of a model folder, or of a folder with ``tokenizer.json`` alone.
+
+    Raises:
+        InputError: If the folder has no ``tokenizer.json``, or one that cannot be read.
+        PreconditionError: If the tokenizers library is not installed.
+    """
+    try:
+        from tokenizers import Tokenizer  # noqa: PLC0415 - an extra that only texts need
+    except ModuleNotFoundError as error:
+        raise PreconditionError(
+            "tokenising texts",
+            expected="the extra [huggingface]",
+            found=f"no module {error.name}",
+            remedy="Install it with `pip install 'stageaudit[huggingface]'`.",
+        ) from error
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise InputError(
+            str(folder),
+            expected=f"a {TOKENIZER_FILE}",
+            found="none",
+            remedy="Save it there with AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER).",
+        )
+    plain = read_json_object(path)
+    described = {key: value for key, value in plain.items() if key not in _CALL_SETTINGS}
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(described))
+    except Exception as error:
+        raise InputError(
+            str(path),
+            expected="a tokenizer",
+            found=error,
+            remedy="Save it again with the tokenizers library that is installed here.",
+        ) from error
+    return TextTokenizer(
+        digest=sha256(canonical_bytes(described)),
+        size=tokenizer.get_vocab_size(),
+        pad_id=_pad_id(tokenizer, folder),
+        _tokenizer=tokenizer,
+    )
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: If the file holds none.
+    """
+    try:
+        plain = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            str(path), expected="a JSON file", found=error, remedy="Save the folder again."
+        ) from error
+    if not isinstance(plain, dict):
+        raise InputError(
+            str(path),
+            expected="a JSON object",
+            found=type(plain).__name__,
+            remedy="Save the folder again.",
+        )
+    return plain
+
+
+def _pad_id(tokenizer: "Tokenizer", folder: Path) -> int:
+    """Return the id of the declared padding token, else 0: padded positions are masked anyway."""
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file():
+        declared = read_json_object(settings).get("pad_token")
+        text = declared.get("content") if isinstance(declared, dict) else declared
+        found = tokenizer.token_to_id(text) if isinstance(text, str) else None
+        if found is not None:
+            return int(found)
+    return 0
