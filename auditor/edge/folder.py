@@ -118,7 +118,7 @@ def write_durably(target: Path, data: bytes | bytearray | memoryview, *, mode: i
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        _make_folders(target.parent)
+        make_folders(target.parent)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with memoryview(data).cast("B") as view:
@@ -134,7 +134,7 @@ def write_durably(target: Path, data: bytes | bytearray | memoryview, *, mode: i
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
 
 
 def read_log(folder: Path) -> tuple[StageLog, Digest, FolderBlobs]:
@@ -187,11 +187,11 @@ def _read_file(path: Path) -> bytes:
         ) from error
 
 
-def _make_folders(folder: Path) -> None:
+def make_folders(folder: Path) -> None:
     """Make a folder and its parents; each new one is durable in its parent."""
     if folder.is_dir():
         return
-    _make_folders(folder.parent)
+    make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     fsync_folder(folder.parent)
 
@@ -214,7 +214,8 @@ def _missing(digest: Digest) -> ArtifactMissingError:
     )
 
 
-def _cannot_write(target: Path, error: OSError) -> ResourceError | UnavailableError:
+def cannot_write(target: Path, error: OSError) -> ResourceError | UnavailableError:
+    """Return the error of a file that could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return ResourceError(
             str(target), expected="free disk space", found=error.strerror, remedy="Free some space."

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from torch import Tensor
-
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.model.tensors import write_tensors
+from auditor.record.checkpoints import write_blob, write_checkpoint
+from auditor.record.complete import complete_stage
 from auditor.record.graphs import describe_graph
 from auditor.record.snapshot import Snapshot
 from auditor.record.stage import StageRecorder
 from auditor.record.transition import StateChange
-from auditor.stagelog.batches import write_batches
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Dataset
 from auditor.stagelog.log import (
@@ -27,7 +25,6 @@ from auditor.stagelog.log import (
     Stochastic,
     Transition,
 )
-from auditor.stagelog.schedule import write_schedule
 from auditor.stagelog.validate import STAGELOG_MINOR, refuse_unsupported, validate
 
 
@@ -59,7 +56,7 @@ class LogParts:
     def begin(self, now: Snapshot) -> None:
         """Note the state before a stage; before the first it is the log's start."""
         if not self.stages:
-            self.start = self._checkpoint(0, CheckpointRole.BOUNDARY, now)
+            self.start = write_checkpoint(0, CheckpointRole.BOUNDARY, now, blobs=self.blobs)
             self.parameters = dict(now.infos)
 
     def log(self) -> StageLog:
@@ -100,63 +97,68 @@ class LogParts:
             UnsupportedError: If a name changed its shape, or an audit could not treat the stage.
         """
         stage.table.require_complete()
-        parameters = self._merged(end.infos)
-        graphs, graph = self._with_graph(stage, state_names=end.infos)
-        datasets = dict(self.datasets)
-        if stage.capture.examples:
-            datasets[stage.capture.name] = stage.capture.finish()
-        record = self._stage(stage, graph=graph, change=change, end=end)
-        parts = LogParts(
-            blobs=self.blobs,
-            run=self.run,
-            datasets=datasets,
-            start=self.start,
-            parameters=parameters,
-            graphs=graphs,
-            stages=(*self.stages, record),
+        captured = {stage.capture.name: stage.capture.finish()} if stage.capture.examples else {}
+        last = write_checkpoint(
+            stage.table.next_step, CheckpointRole.BOUNDARY, end, blobs=self.blobs
         )
-        log = parts.log()
+        log = complete_stage(
+            self.draft(stage, change=change, infos=end.infos),
+            table=stage.table,
+            checkpoints=(*(c for c in stage.kept if c.step < last.step), last),
+            captured=captured,
+            blobs=self.blobs,
+        )
         validate(log)
         if stage.settings.self_check == "replay":
             refuse_unsupported(log)
         return log
 
-    def _stage(
-        self, stage: StageRecorder, *, graph: str, change: StateChange, end: Snapshot
-    ) -> Stage:
+    def draft(
+        self, stage: StageRecorder, *, change: StateChange, infos: Mapping[str, ParameterInfo]
+    ) -> StageLog:
+        """Return the log with the stage as it is declared, without steps.
+
+        Args:
+            stage: The stage, after its first step.
+            change: What its transition did.
+            infos: Every name of the model's state.
+        """
+        parameters = self._merged(infos)
+        graphs, graph = self._with_graph(stage, state_names=infos)
         settings, table = stage.settings, stage.table
         groups = table.trained_groups()
         trained = frozenset(name for group in groups for name in group)
-        batches = table.batches()
-        kept = [entry for entry in stage.kept if entry[0] < table.next_step]
-        kept.append((table.next_step, CheckpointRole.BOUNDARY, end))
-        return Stage(
+        entry = Stage(
             name=settings.name,
             kind=settings.kind,
             graph=graph,
             bindings=settings.bindings,
             loss=settings.loss,
-            datasets=tuple(stage.used),
             first_step=table.first_step,
-            end_step=table.next_step,
-            examples_per_step=max(
-                batches.examples(step) for step in range(table.first_step, table.next_step)
-            ),
-            transition=self._transition(change, trained=trained, present=frozenset(end.infos)),
+            end_step=table.first_step,
+            transition=self._transition(change, trained=trained, present=frozenset(infos)),
             optimizer=stage.arithmetic,
             groups=tuple(ParameterGroup(parameters=names) for names in groups),
-            schedule=self.blobs.write(write_schedule(table.schedule())),
-            batches=self.blobs.write(write_batches(table.rows, first_step=table.first_step)),
-            checkpoints=tuple(self._checkpoint(*entry) for entry in kept),
+            checkpoints=(),
             accumulation=settings.accumulation,
             clipping=settings.clipping,
-            precision=settings.precision or _precision(end, trained, autocast=stage.facts.autocast),
+            precision=settings.precision
+            or _precision(infos, trained, autocast=stage.facts.autocast),
             stochastic=Stochastic(
                 dropout="not_recorded" if stage.facts.dropout else "none",
-                augmentation="recorded" if stage.capture.examples else settings.augmentation,
+                augmentation=settings.augmentation,
             ),
             generated_by=settings.generated_by,
         )
+        return LogParts(
+            blobs=self.blobs,
+            run=self.run,
+            datasets=dict(self.datasets),
+            start=self.start,
+            parameters=parameters,
+            graphs=graphs,
+            stages=(*self.stages, entry),
+        ).log()
 
     def _transition(
         self, change: StateChange, *, trained: frozenset[str], present: frozenset[str]
@@ -166,7 +168,7 @@ class LogParts:
         return Transition(
             optimizer=change.optimizer,
             added=change.added,
-            added_values=self._tensors(change.values) if change.added else None,
+            added_values=write_blob(change.values, blobs=self.blobs) if change.added else None,
             removed=change.removed,
             frozen=tuple(sorted((before & present) - fresh - trained)),
             unfrozen=tuple(sorted(trained - before - fresh)),
@@ -205,18 +207,9 @@ class LogParts:
                 )
         return {**self.parameters, **infos}
 
-    def _checkpoint(self, step: int, role: CheckpointRole, state: Snapshot) -> Checkpoint:
-        return Checkpoint(
-            step=step,
-            parameters=self._tensors(state.tensors),
-            optimizer=self._tensors(state.slots),
-            role=role,
-        )
 
-    def _tensors(self, tensors: Mapping[str, Tensor]) -> str:
-        return self.blobs.write(write_tensors(tensors))
-
-
-def _precision(end: Snapshot, trained: frozenset[str], *, autocast: bool) -> str:
-    dtypes = sorted({end.infos[name].dtype for name in trained})
+def _precision(
+    infos: Mapping[str, ParameterInfo], trained: frozenset[str], *, autocast: bool
+) -> str:
+    dtypes = sorted({infos[name].dtype for name in trained})
     return f"autocast over {'+'.join(dtypes)}" if autocast else "+".join(dtypes)

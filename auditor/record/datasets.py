@@ -1,6 +1,6 @@
 """Datasets of a run: written when declared, or captured tensor by tensor while a stage trains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -31,6 +31,14 @@ class DatasetHandle:
     sample: Mapping[str, Tensor]
 
 
+def _at_once(job: Callable[[], None]) -> None:
+    job()
+
+
+def _ignore(_name: str, _columns: Mapping[str, Column], _shard: Shard) -> None:
+    """Nobody needs to know."""
+
+
 @final
 @dataclass(kw_only=True)
 class Capture:
@@ -40,11 +48,15 @@ class Capture:
         name: Name of the dataset.
         blobs: Where shards go.
         shard_bytes: A shard is written when this much has been collected.
+        submit: Runs what writes a shard, now or soon, one after the other.
+        on_shard: Told about every shard that is written.
     """
 
     name: str
     blobs: BlobStore
     shard_bytes: int = SHARD_BYTES
+    submit: Callable[[Callable[[], None]], None] = _at_once
+    on_shard: Callable[[str, Mapping[str, Column], Shard], None] = _ignore
     examples: int = 0
     _columns: dict[str, Column] = field(default_factory=dict)
     _shards: list[Shard] = field(default_factory=list)
@@ -76,21 +88,34 @@ class Capture:
         self._waiting.append(tensors)
         self._waiting_bytes += sum(t.numel() * t.element_size() for t in tensors.values())
         if self._waiting_bytes >= self.shard_bytes:
-            self._flush()
+            self.flush()
         begin, self.examples = self.examples, self.examples + count
         return range(begin, begin + count)
 
     def finish(self) -> Dataset:
-        """Return the manifest entry of everything captured."""
-        self._flush()
+        """Return the manifest entry of everything captured; earlier shards must be written."""
+        self._write(self._take())
         return Dataset(examples=self.examples, columns=self._columns, shards=tuple(self._shards))
 
-    def _flush(self) -> None:
-        if self._waiting:
-            merged = {name: torch.cat([w[name] for w in self._waiting]) for name in self._columns}
-            written = write_dataset(merged, self.blobs, shard_bytes=2 * self._waiting_bytes)
-            self._shards += written.shards
-            self._waiting, self._waiting_bytes = [], 0
+    def flush(self) -> None:
+        """Hand everything captured so far to be written."""
+        waiting = self._take()
+        if waiting:
+            self.submit(lambda: self._write(waiting))
+
+    def _take(self) -> list[dict[str, Tensor]]:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return waiting
+
+    def _write(self, waiting: list[dict[str, Tensor]]) -> None:
+        if not waiting:
+            return
+        merged = {name: torch.cat([part[name] for part in waiting]) for name in self._columns}
+        size = sum(t.numel() * t.element_size() for t in merged.values())
+        written = write_dataset(merged, self.blobs, shard_bytes=2 * size)
+        for shard in written.shards:
+            self._shards.append(shard)
+            self.on_shard(self.name, self._columns, shard)
 
 
 def _summary(columns: Mapping[str, Column]) -> str:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, final
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.edge.clock import Clock, SystemClock
-from auditor.errors import StageLogError
+from auditor.errors import AuditorError, ResourceError, StageLogError, UnavailableError
 from auditor.record.assemble import LogParts
 from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
 from auditor.record.evalset import ColumnValues, describe_column, write_dataset
@@ -21,10 +21,12 @@ from auditor.record.export import export_graph
 from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.self_check import require_reproducible
-from auditor.record.sink import FolderSink, LogSink
+from auditor.record.sink import FolderSink, JournalingSink, LogSink
 from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
 from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
+from auditor.record.stage_journal import StageJournal
 from auditor.record.transition import StateChange, state_change
+from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
 from auditor.stagelog.strict_json import refusal
 
@@ -33,7 +35,8 @@ from auditor.stagelog.strict_json import refusal
 class Recorder:
     """Writes the stage log of a run; nothing but the optimizer's steps is wrapped.
 
-    The log is complete after every stage: a crash loses at most the stage that was running.
+    The log is complete after every stage. Of a stage that a crash cuts off, ``stageaudit log
+    recover`` keeps what led to its last checkpoint.
 
     Args:
         destination: A folder for the log, or another sink.
@@ -65,6 +68,7 @@ class Recorder:
         self._failed: str | None = None
         self._open: str | None = None
         self._last: Snapshot | None = None
+        self._journal: StageJournal | None = None
         created = (clock or SystemClock()).now()
         with _declared("run"):
             run = Run(
@@ -107,6 +111,8 @@ class Recorder:
             )
         dataset = write_dataset(columns, self._sink.blobs)
         self._parts.datasets[name] = dataset
+        if self._journal is not None:
+            self._journal.dataset(name, dataset)
         sample = {c: describe_column(c, v)[0][:SAMPLE_ROWS].clone() for c, v in columns.items()}
         self._handles[name] = DatasetHandle(name=name, examples=dataset.examples, sample=sample)
         return self._handles[name]
@@ -176,18 +182,32 @@ class Recorder:
                 generated_by=generated_by,
             )
         stage: StageRecorder | None = None
+        finishing = False
         self._open = name
         try:
             before, now = self._last, self._snapshot(optimizer)
             change = state_change(before or now, now, stage=name)
             self._parts.begin(now)
+            writer = BackgroundWriter()
+            journal = self._journal = StageJournal(
+                self._sink.journal() if isinstance(self._sink, JournalingSink) else None
+            )
             stage = StageRecorder(
                 settings=settings,
                 model=self._model,
                 optimizer=optimizer,
                 first_step=self._parts.next_step,
                 datasets=self._handles,
-                capture=Capture(name=f"{name}-captured", blobs=self._sink.blobs),
+                capture=Capture(
+                    name=f"{name}-captured",
+                    blobs=self._sink.blobs,
+                    submit=writer.submit,
+                    on_shard=journal.shard,
+                ),
+                blobs=self._sink.blobs,
+                writer=writer,
+                journal=journal,
+                draft=lambda own: self._parts.draft(own, change=change, infos=now.infos),
                 export=lambda examples: self._export(
                     self._model, examples, input_names=tuple(inputs)
                 ),
@@ -196,26 +216,33 @@ class Recorder:
             stage.open()
             yield stage
             stage.close()
+            finishing = True
             self._finish(stage, change=change)
-        except BaseException:
+        except BaseException as error:
             # Steps that the log does not hold were taken: it cannot go on from here.
             self._failed = name if stage is not None and stage.table.rows else None
+            if stage is not None:
+                _abandon(stage, error, finishing=finishing)
             raise
         finally:
-            self._open = None
+            self._open = self._journal = None
             if stage is not None:
                 stage.close()
 
     def _finish(self, stage: StageRecorder, *, change: StateChange) -> None:
+        stage.writer.drain()
         end = stage.snapshot()
         with _declared(f"stage {stage.settings.name!r}"):
             log = self._parts.with_stage(stage, change=change, end=end)
+        stage.journal.checkpoint(log.stages[-1].checkpoints[-1])
         if stage.settings.self_check == "replay":
             require_reproducible(
                 log, self._sink.blobs, facts=stage.facts, device=str(_device(self._model))
             )
         self._parts.accept(log)
         self._sink.write_manifest(log)
+        stage.journal.discard()
+        stage.writer.close()
         self._last = end
 
     def _snapshot(self, optimizer: TorchOptimizer) -> Snapshot:
@@ -251,6 +278,20 @@ class Recorder:
                 found=f"stage {self._open!r} still open",
                 remedy="Leave its `with` block first.",
             )
+
+
+def _abandon(stage: StageRecorder, error: BaseException, *, finishing: bool) -> None:
+    """Keep what can be kept of a stage that does not end."""
+    # The error that ends the stage is the one to tell; what cannot be kept is not lost by it.
+    with suppress(AuditorError, RuntimeError, OSError):
+        place_is_lacking = isinstance(error, ResourceError | UnavailableError)
+        if finishing and isinstance(error, AuditorError) and not place_is_lacking:
+            stage.journal.refused(str(error))
+        else:
+            stage.rescue()
+        stage.writer.drain()
+    stage.writer.close()
+    stage.journal.close()
 
 
 @contextmanager

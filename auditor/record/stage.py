@@ -11,13 +11,25 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import StageLogError, UnsupportedError
+from auditor.record.checkpoints import write_checkpoint
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
+from auditor.record.stage_journal import StageJournal
 from auditor.record.steps import StepTable
+from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.batches import BatchRow
-from auditor.stagelog.log import Bindings, CheckpointRole, Clipping, Loss, StageKind
+from auditor.stagelog.blobs import BlobStore
+from auditor.stagelog.log import (
+    Bindings,
+    Checkpoint,
+    CheckpointRole,
+    Clipping,
+    Loss,
+    StageKind,
+    StageLog,
+)
 from auditor.stagelog.record import Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
 from auditor.stagelog.unsupported import refuse_clipping, refuse_loss, refuse_optimizer
@@ -60,10 +72,16 @@ class StageRecorder:
     capture: Capture
     export: Callable[[tuple[Tensor, ...]], bytes]
     example_inputs: tuple[Tensor, ...] | None
+    blobs: BlobStore
+    writer: BackgroundWriter
+    journal: StageJournal
+    draft: Callable[["StageRecorder"], StageLog]
     graph: bytes | None = None
     facts: ForwardFacts = field(default_factory=ForwardFacts)
     used: dict[str, None] = field(default_factory=dict)
-    kept: list[tuple[int, CheckpointRole, Snapshot]] = field(default_factory=list)
+    kept: list[Checkpoint] = field(default_factory=list)
+    _completed: int = 0
+    _forward_since: bool = False
     _removers: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -167,6 +185,40 @@ class StageRecorder:
             slots=copy_slots(self.optimizer, self.table.names, kind=self.arithmetic.kind),
         )
 
+    def flush(self) -> None:
+        """Wait until every checkpoint so far is durable: a crash cannot lose it any more.
+
+        Raises:
+            ResourceError: If the disk is full.
+            UnavailableError: If a blob cannot be written.
+        """
+        self.capture.flush()
+        self.writer.drain()
+
+    def rescue(self) -> None:
+        """Keep the state after the last whole step, for ``stageaudit log recover``.
+
+        Does nothing where that state is gone: inside a step, or when a forward pass has moved
+        running statistics since.
+        """
+        step = self.table.next_step
+        moved = self._forward_since and self.facts.batch_norm == "batch"
+        whole = self._completed == len(self.table.rows) > 0
+        if whole and not moved and step not in [kept.step for kept in self.kept]:
+            self._keep(step, CheckpointRole.CADENCE)
+
+    def _keep(self, step: int, role: CheckpointRole) -> None:
+        """Copy the state now and write it soon."""
+        state = self.snapshot()
+        self.capture.flush()
+
+        def write() -> None:
+            checkpoint = write_checkpoint(step, role, state, blobs=self.blobs)
+            self.kept.append(checkpoint)
+            self.journal.checkpoint(checkpoint)
+
+        self.writer.submit(write)
+
     def _declare(
         self,
         dataset: str,
@@ -215,6 +267,7 @@ class StageRecorder:
             )
 
     def _at_forward(self, module: nn.Module, _inputs: object) -> None:
+        self._forward_since = True
         # The first forward pass that will be differentiated shows the modes of training.
         if torch.is_grad_enabled() and not self.table.rows:
             self.facts = forward_facts(module)
@@ -240,11 +293,17 @@ class StageRecorder:
         self.table.begin_step(optimizer)
 
     def _after_step(self, *_: object) -> None:
+        self.writer.require_sound()  # a full disk is told now, not when the stage closes
         done, step = len(self.table.rows), self.table.next_step
+        self._completed, self._forward_since = done, False
+        if self.journal.listens:
+            if done == 1:
+                self.journal.begin(self.draft(self))
+            self.journal.step(step - 1, self.table.rows[-1], self.table.trained_numbers(-1))
         if done == WITNESS_STEPS:
-            self.kept.append((step, CheckpointRole.WITNESS, self.snapshot()))
+            self._keep(step, CheckpointRole.WITNESS)
         elif self.settings.cadence_steps and done % self.settings.cadence_steps == 0:
-            self.kept.append((step, CheckpointRole.CADENCE, self.snapshot()))
+            self._keep(step, CheckpointRole.CADENCE)
 
 
 def _array(values: Tensor | np.ndarray | Sequence[int] | Sequence[float]) -> np.ndarray:

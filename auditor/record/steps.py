@@ -136,6 +136,11 @@ class StepTable:
         """Return the parameters of each group that were trained; groups without any left out."""
         return tuple(names for names in self.groups if names)
 
+    def trained_numbers(self, position: int) -> list[dict[str, float]]:
+        """Return the hyperparameters of a recorded step, of the groups that were trained."""
+        groups = zip(self.numbers[position], self.groups, strict=True)
+        return [numbers for numbers, names in groups if names]
+
     def _note_moved(self, optimizer: TorchOptimizer) -> None:
         """The optimizer moves the parameters that have a gradient; the others are frozen."""
         moved = tuple(

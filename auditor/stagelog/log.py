@@ -191,6 +191,18 @@ class Stage(Record):
         return frozenset(name for group in self.groups for name in group.parameters)
 
 
+class Origin(Record):
+    """That a log is not what the recorder finished, but was made from it.
+
+    ``log`` is the identity of the log it was made from, None when that one never was complete;
+    ``gaps`` says what is missing, for people.
+    """
+
+    kind: Literal["redacted", "recovered"]
+    log: DigestField | None = None
+    gaps: tuple[str, ...] = ()
+
+
 class StageLog(Record):
     """The manifest; its canonical bytes' SHA-256 is the log's identity."""
 
@@ -202,6 +214,7 @@ class StageLog(Record):
     datasets: dict[Name, Dataset]
     start: Checkpoint
     stages: tuple[Stage, ...]
+    origin: Origin | None = None
 
     def boundary(self, index: int) -> Checkpoint:
         """Return boundary checkpoint ``index``: 0 is ``start``, t + 1 is the end of stage t."""
