@@ -13,6 +13,7 @@ from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.validate import validate
 from service.cli.log_check import FolderArgument, check, refusal
+from service.cli.log_recover import recover
 from service.cli.output import JsonOption, console, emit
 
 LEVELS = {
@@ -24,6 +25,7 @@ LEVELS = {
 
 app = typer.Typer(help="Look at stage logs and check them.", no_args_is_help=True)
 app.command("check")(check)
+app.command("recover")(recover)
 
 
 @app.command("inspect")
@@ -32,6 +34,8 @@ def inspect_log(folder: FolderArgument, as_json: JsonOption = False) -> None:
     log, digest, _ = read_log(folder)
     validate(log)
     summary = _summary(log, digest)
+    if log.origin is not None:
+        summary["origin"] = log.origin.model_dump(mode="json", exclude_none=True)
     emit(summary, as_json=as_json, human=lambda: _print_summary(log, summary))
 
 
@@ -94,6 +98,10 @@ def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
         f"{_plain(log.run.framework)}",
         markup=False,
     )
+    if log.origin is not None:
+        console.print(f"this log was {log.origin.kind}", style="yellow")
+        for gap in log.origin.gaps:
+            console.print(f"  {gap}", markup=False, style="yellow")
     stages = Table("stage", "kind", "steps", "batch", "optimizer", "data", "transition")
     for stage, row in zip(log.stages, summary["stages"], strict=True):
         stages.add_row(
