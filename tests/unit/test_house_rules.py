@@ -65,6 +65,14 @@ def test_rule_finds_what_is_planted(rule: house.Rule, text: str) -> None:
     assert rule(Path("auditor/planted.py"), text) != []
 
 
+def test_only_the_conversion_child_opens_pickles_and_then_plain_ones() -> None:
+    careful, careless = "torch.load(x, weights_only=True)", "torch.load(x, weights_only=False)"
+
+    assert house.unpickling(house.CONVERSION, careful) == []
+    assert house.unpickling(house.CONVERSION, careless) != []
+    assert house.unpickling(Path("service/planted.py"), careful) != []
+
+
 @pytest.mark.parametrize("path", ["auditor/utils.py", "service/common/thing.py"])
 def test_module_names_finds_a_name_without_content(path: str) -> None:
     assert house.module_names(Path(path), "") != []
