@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.errors import InputError, ShapeError
+from auditor.errors import InputError, PreconditionError, ShapeError
 from auditor.model.tensors import read_tensors
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Column, Dataset
@@ -36,7 +36,15 @@ def read_table(dataset: Dataset, blobs: BlobStore, *, name: str, device: str) ->
 
     Raises:
         InputError: If a shard lacks a column or has rows or a shape that the manifest denies.
+        PreconditionError: If the log holds hashes in place of the examples.
     """
+    if not dataset.shards:
+        raise PreconditionError(
+            name,
+            expected="recorded examples",
+            found=f"coverage {dataset.coverage.kind}",
+            remedy="Ask the owner of the log for the data, or use checkpoint_delta or task_vector.",
+        )
     parts: dict[str, list[Tensor]] = {column: [] for column in dataset.columns}
     for index, shard in enumerate(dataset.shards):
         where = f"{name}.shards[{index}]"

@@ -6,6 +6,7 @@ from auditor.errors import StageLogError
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Column, Dataset
 from auditor.stagelog.digest import Digest
+from auditor.stagelog.row_hashes import HASH_BYTES, HASHES
 from auditor.stagelog.safetensors_header import TensorEntry
 from auditor.stagelog.tensors import DTYPES, require_finite_tensor, tensor_entries, view
 
@@ -18,6 +19,8 @@ def check_dataset_content(dataset: Dataset, blobs: BlobStore, *, where: str) -> 
             code has no category.
         NumericalError: If a value is not finite.
     """
+    if dataset.coverage.hashes is not None:
+        _check_hashes(dataset, dataset.coverage.hashes, blobs, where=f"{where}.coverage.hashes")
     for position, shard in enumerate(dataset.shards):
         at = f"{where}.shards[{position}]"
         data = blobs.read(Digest(shard.digest))
@@ -31,6 +34,19 @@ def check_dataset_content(dataset: Dataset, blobs: BlobStore, *, where: str) -> 
             )
         for name, column in dataset.columns.items():
             _check_column(data, entries[name], column, count=shard.count, where=f"{at}.{name}")
+
+
+def _check_hashes(dataset: Dataset, digest: str, blobs: BlobStore, *, where: str) -> None:
+    entries = tensor_entries(blobs.read(Digest(digest)), where=where)
+    entry = entries.get(HASHES)
+    found = None if entry is None else (DTYPES[entry.dtype], entry.shape)
+    if len(entries) != 1 or found != ("uint8", (dataset.examples, HASH_BYTES)):
+        raise StageLogError(
+            where,
+            expected=f"one tensor {HASHES} of uint8 {[dataset.examples, HASH_BYTES]}",
+            found=", ".join(entries) if found is None else f"{found[0]} {list(found[1])}",
+            remedy="Redact the original log again.",
+        )
 
 
 def _check_column(

@@ -32,11 +32,16 @@ class Shard(Record):
 
 
 class Coverage(Record):
-    """How much of the data the log holds; ``sample`` and ``hashes`` say of how many examples."""
+    """How much of the data the log holds; ``sample`` says of how many examples.
+
+    ``hashes`` of a dataset without examples is a blob of keyed hashes, one an example
+    (:mod:`auditor.stagelog.row_hashes`).
+    """
 
     kind: Literal["full", "sample", "hashes"] = "full"
     of: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
+    hashes: DigestField | None = None
 
 
 class Dataset(Record):

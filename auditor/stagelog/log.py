@@ -246,6 +246,7 @@ class StageLog(Record):
         for dataset in self.datasets.values():
             for shard in dataset.shards:
                 note(shard.digest)
+            note(dataset.coverage.hashes)
         for checkpoint in (self.start, *(c for s in self.stages for c in s.checkpoints)):
             note(checkpoint.parameters)
             note(checkpoint.optimizer)

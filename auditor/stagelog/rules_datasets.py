@@ -43,6 +43,13 @@ def check_dataset(dataset: Dataset, *, where: str) -> None:
 def _check_coverage(dataset: Dataset, *, where: str) -> None:
     held = sum(shard.count for shard in dataset.shards)
     coverage = dataset.coverage
+    if coverage.hashes is not None and coverage.kind != "hashes":
+        raise StageLogError(
+            f"{where}.coverage.hashes",
+            expected="hashes only with coverage `hashes`",
+            found=coverage.kind,
+            remedy="Leave the hashes out.",
+        )
     if coverage.kind == "hashes":
         if dataset.shards:
             raise StageLogError(

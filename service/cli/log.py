@@ -12,20 +12,16 @@ from auditor.edge.folder import read_log
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.validate import validate
+from service.cli.levels import LEVELS
 from service.cli.log_check import FolderArgument, check, refusal
 from service.cli.log_recover import recover
+from service.cli.log_redact import redact
 from service.cli.output import JsonOption, console, emit
-
-LEVELS = {
-    0: "boundary checkpoints: checkpoint_delta, task_vector",
-    1: "also schedules and optimizer states; batches or data are not complete",
-    2: "also every batch and all data: every estimator, log consistency, sources",
-}
-"""What a log of each level can answer."""
 
 app = typer.Typer(help="Look at stage logs and check them.", no_args_is_help=True)
 app.command("check")(check)
 app.command("recover")(recover)
+app.command("redact")(redact)
 
 
 @app.command("inspect")

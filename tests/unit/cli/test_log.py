@@ -142,3 +142,31 @@ def test_sample_of_segments_says_how_likely_it_finds_something(
 
 def test_sample_without_replay_is_refused(recorded: RecordedRun, tmp_path: Path) -> None:
     assert leave("log", "check", tmp_path, "--sample", "0.3") == 7
+
+
+def test_redact_says_what_is_left_and_what_is_not(
+    recorded: RecordedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert leave("log", "redact", tmp_path, out, "--sample", "10", "--json") == 0
+
+    said = output(capsys)
+    assert (said["level_before"], said["level"]) == (2, 1)
+    assert said["redacted_from"] == recorded.digest
+    assert any("log consistency" in question for question in said["no_longer_answers"])
+    assert leave("log", "check", out) == 0
+    assert leave("log", "inspect", out) == 0
+    assert "this log was redacted" in capsys.readouterr().out
+
+
+def test_redact_makes_a_secret_key(recorded: RecordedRun, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    assert leave("log", "redact", tmp_path, tmp_path / "out", "--hash-key", key) == 0
+
+    assert len(key.read_bytes()) == 32
+    assert key.stat().st_mode & 0o077 == 0
+    assert leave("log", "check", tmp_path / "out", "--replay") == 7
+
+
+def test_redact_does_not_write_over_a_log(recorded: RecordedRun, tmp_path: Path) -> None:
+    assert leave("log", "redact", tmp_path, tmp_path, "--sample", "10") == 7
