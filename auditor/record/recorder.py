@@ -1,7 +1,7 @@
 """Record a staged training from any torch loop: ``Recorder`` and its stages."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from auditor.edge.clock import Clock, SystemClock
 from auditor.errors import AuditorError, ResourceError, StageLogError, UnavailableError
 from auditor.record.assemble import LogParts
 from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
+from auditor.record.estimate import state_size
 from auditor.record.evalset import ColumnValues, describe_column, write_dataset
 from auditor.record.export import export_graph
 from auditor.record.graphs import Exporter
@@ -28,6 +29,7 @@ from auditor.record.stage_journal import StageJournal
 from auditor.record.transition import StateChange, state_change
 from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
+from auditor.stagelog.size import LogEstimate, StagePlan, estimate_size
 from auditor.stagelog.strict_json import refusal
 
 
@@ -116,6 +118,17 @@ class Recorder:
         sample = {c: describe_column(c, v)[0][:SAMPLE_ROWS].clone() for c, v in columns.items()}
         self._handles[name] = DatasetHandle(name=name, examples=dataset.examples, sample=sample)
         return self._handles[name]
+
+    def estimate(
+        self, stages: Sequence[StagePlan], *, seconds_per_step: float | None = None
+    ) -> LogEstimate:
+        """Return what recording a plan will cost: bytes, memory, and time.
+
+        Args:
+            stages: The stages, in order; parameters that need no gradient now count as frozen.
+            seconds_per_step: Of the training, measured, for the time that a check takes.
+        """
+        return estimate_size(state_size(self._model), stages, seconds_per_step=seconds_per_step)
 
     @contextmanager
     def stage(  # noqa: PLR0913 - one keyword for each thing a stage declares

@@ -170,3 +170,34 @@ def test_redact_makes_a_secret_key(recorded: RecordedRun, tmp_path: Path) -> Non
 
 def test_redact_does_not_write_over_a_log(recorded: RecordedRun, tmp_path: Path) -> None:
     assert leave("log", "redact", tmp_path, tmp_path, "--sample", "10") == 7
+
+
+def test_estimate_from_a_number_of_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (
+        "log", "estimate", "--parameters", "1e6", "--steps", "1000", "--steps", "500", "--batch",
+        "32", "--examples", "20000", "--example-bytes", "100",
+    )  # fmt: skip
+
+    assert leave(*arguments, "--step-seconds", "0.1", "--json") == 0
+
+    said = output(capsys)
+    # The start, and a witness and a boundary with two moments for each stage.
+    assert said["checkpoint_bytes"] == pytest.approx(4e6 * (1 + 4 * 3), rel=0.01)
+    assert said["data_bytes"] == 2 * 20_000 * 100
+    assert said["check_hours"] == pytest.approx(2 * 150 / 3600)
+    assert leave(*arguments) == 0
+    assert "memory" in capsys.readouterr().out
+
+
+def test_estimate_from_a_checkpoint(
+    recorded: RecordedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = FolderBlobs(tmp_path / "blobs").path(Digest(recorded.log.start.parameters))
+    options = ("--steps", "10", "--batch", "2", "--examples", "20", "--example-bytes", "10")
+
+    assert leave("log", "estimate", "--parameters", path, *options, "--json") == 0
+
+    of_file = output(capsys)
+    assert leave("log", "estimate", "--parameters", "86", "--tensors", "4", *options, "--json") == 0
+    assert output(capsys) == of_file  # 43 numbers of float64 in four tensors
+    assert leave("log", "estimate", "--parameters", "none", *options) == 7
