@@ -195,10 +195,16 @@ class Run:
                 before=self.boundary_layout(stage),
                 after=self.layout(stage),
                 added=self.added_values(stage),
-                slots=self.hyperparameters(stage).slots,
+                slots=self._slots(stage),
                 where=where,
             ),
         )
+
+    def _slots(self, stage: int) -> tuple[str, ...]:
+        """Return what the stage's optimizer remembers; nothing where no step can be replayed."""
+        if self.log.stages[stage].schedule is None:
+            return ()
+        return self.hyperparameters(stage).slots
 
     # What a stage's steps are made of.
 

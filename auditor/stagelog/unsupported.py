@@ -6,10 +6,15 @@ from auditor.stagelog.log import Clipping, Loss, Optimizer, Stage, StageLog
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits", "mse")
 PRECISIONS = ("float32", "float64")
+NOT_RECORDED = "not_recorded"
+"""Kind of an optimizer that nobody noted, in a log made from checkpoints."""
 
 
 def refuse_unsupported(log: StageLog) -> None:
     """Refuse a log that no exact replay of this version can follow.
+
+    A stage without batches is not replayed by anybody: only its checkpoints are read, and how it
+    was trained does not matter.
 
     Args:
         log: A log that :func:`auditor.stagelog.validate.validate` accepted.
@@ -19,6 +24,15 @@ def refuse_unsupported(log: StageLog) -> None:
     """
     for index, stage in enumerate(log.stages):
         where = f"stages[{index}]"
+        if stage.parents is not None:
+            raise UnsupportedError(
+                f"{where}.parents",
+                expected="stages one after the other (no `parents`)",
+                found=stage.parents,
+                remedy="Record each branch as a log of its own.",
+            )
+        if stage.batches is None:
+            continue
         refuse_optimizer(stage.optimizer, where=f"{where}.optimizer")
         refuse_loss(stage.loss, where=f"{where}.loss")
         _refuse_arithmetic(stage, where=where)
@@ -31,13 +45,6 @@ def refuse_unsupported(log: StageLog) -> None:
                 found=stage.bindings.mask,
                 remedy="Leave masked examples out of the batches, or bind the column as `weight`, "
                 "which does not change the divisor of a mean.",
-            )
-        if stage.parents is not None:
-            raise UnsupportedError(
-                f"{where}.parents",
-                expected="stages one after the other (no `parents`)",
-                found=stage.parents,
-                remedy="Record each branch as a log of its own.",
             )
 
 
