@@ -42,9 +42,10 @@ def describe_optimizer(optimizer: TorchOptimizer) -> Optimizer:
 
 def group_hyperparameters(kind: str, group: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers that one group's next step uses, by column of the schedule."""
-    values = dict(group)
-    if kind != "sgd":
-        values["beta1"], values["beta2"] = group["betas"]
+    if kind == "sgd":
+        return {name: float(group[name]) for name in COLUMNS_OF[kind]}
+    beta1, beta2 = group["betas"]
+    values = {**group, "beta1": beta1, "beta2": beta2}
     return {name: float(values[name]) for name in COLUMNS_OF[kind]}
 
 

@@ -34,6 +34,9 @@ from auditor.stagelog.record import Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
 from auditor.stagelog.unsupported import refuse_clipping, refuse_loss, refuse_optimizer
 
+NOTED_STEPS = 64
+"""Steps are noted in the journal this often, and whenever a checkpoint is kept."""
+
 SelfCheck = Literal["replay", "off"]
 Indices = Tensor | np.ndarray | Sequence[int]
 Weights = Tensor | np.ndarray | Sequence[float]
@@ -81,6 +84,7 @@ class StageRecorder:
     used: dict[str, None] = field(default_factory=dict)
     kept: list[Checkpoint] = field(default_factory=list)
     _completed: int = 0
+    _noted: int = 0
     _forward_since: bool = False
     _removers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -207,12 +211,23 @@ class StageRecorder:
         if whole and not moved and step not in [kept.step for kept in self.kept]:
             self._keep(step, CheckpointRole.CADENCE)
 
+    def _note_steps(self, end: int) -> None:
+        """Write the steps up to a position to the journal, where that has not been done."""
+        for position in range(self._noted, end):
+            self.journal.step(
+                self.first_step + position,
+                self.table.rows[position],
+                self.table.trained_numbers(position),
+            )
+        self._noted = max(self._noted, end)
+
     def _keep(self, step: int, role: CheckpointRole) -> None:
         """Copy the state now and write it soon."""
         state = self.snapshot()
         self.capture.flush()
 
         def write() -> None:
+            self._note_steps(step - self.first_step)
             checkpoint = write_checkpoint(step, role, state, blobs=self.blobs)
             self.kept.append(checkpoint)
             self.journal.checkpoint(checkpoint)
@@ -230,10 +245,9 @@ class StageRecorder:
     ) -> None:
         positions = _array(indices)
         factors = None if weights is None else _array(weights).astype(np.float64)
-        if (
-            positions.ndim != 1 or len(positions) == 0 or positions.dtype.kind not in "iu"
-            or positions.min() < 0 or positions.max() >= examples
-        ):  # fmt: skip
+        kept = positions.astype(np.int64) if positions.dtype.kind in "iu" else np.empty(0, np.int64)
+        # As unsigned numbers negative ones are the largest: one pass finds both kinds.
+        if kept.ndim != 1 or len(kept) == 0 or kept.view(np.uint64).max() >= examples:
             raise StageLogError(
                 self.table.where,
                 expected=f"positions [n] from 0 to {examples - 1} in {dataset!r}",
@@ -250,7 +264,7 @@ class StageRecorder:
                 found=f"shape {factors.shape}",
                 remedy="Pass one weight per index.",
             )
-        row = BatchRow(dataset=dataset, indices=positions.astype(np.int64), weights=factors)
+        row = BatchRow(dataset=dataset, indices=kept, weights=factors)
         self.table.declare(row, microbatch=part)
         self.used[dataset] = None
 
@@ -296,10 +310,10 @@ class StageRecorder:
         self.writer.require_sound()  # a full disk is told now, not when the stage closes
         done, step = len(self.table.rows), self.table.next_step
         self._completed, self._forward_since = done, False
-        if self.journal.listens:
-            if done == 1:
-                self.journal.begin(self.draft(self))
-            self.journal.step(step - 1, self.table.rows[-1], self.table.trained_numbers(-1))
+        if done == 1 and self.journal.listens:
+            self.journal.begin(self.draft(self))
+        if done % NOTED_STEPS == 0:
+            self.writer.offer(lambda: self._note_steps(done))
         if done == WITNESS_STEPS:
             self._keep(step, CheckpointRole.WITNESS)
         elif self.settings.cadence_steps and done % self.settings.cadence_steps == 0:
@@ -307,4 +321,4 @@ class StageRecorder:
 
 
 def _array(values: Tensor | np.ndarray | Sequence[int] | Sequence[float]) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)

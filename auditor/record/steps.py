@@ -38,7 +38,7 @@ class StepTable:
     rows: list[tuple[BatchRow, ...]] = field(default_factory=list)
     numbers: list[list[dict[str, float]]] = field(default_factory=list)
     _pending: list[BatchRow] = field(default_factory=list)
-    _moved: tuple[tuple[bool, ...], ...] = ()
+    _moved: list[list[bool]] = field(default_factory=list)
 
     @property
     def next_step(self) -> int:
@@ -74,7 +74,9 @@ class StepTable:
                 remedy="Do not declare a batch whose step is skipped; for gradient accumulation "
                 "declare accumulation=... in recorder.stage.",
             )
-        self._pending.append(replace(row, microbatch=microbatch))
+        self._pending.append(
+            row if row.microbatch == microbatch else replace(row, microbatch=microbatch)
+        )
 
     def begin_step(self, optimizer: TorchOptimizer) -> None:
         """Note the numbers and parameters that ``optimizer.step()`` is about to use.
@@ -143,9 +145,7 @@ class StepTable:
 
     def _note_moved(self, optimizer: TorchOptimizer) -> None:
         """The optimizer moves the parameters that have a gradient; the others are frozen."""
-        moved = tuple(
-            tuple(p.grad is not None for p in group["params"]) for group in optimizer.param_groups
-        )
+        moved = [[p.grad is not None for p in g["params"]] for g in optimizer.param_groups]
         if not self.rows:
             self._moved = moved
             self.groups = tuple(

@@ -37,6 +37,11 @@ class BackgroundWriter:
             self._thread.start()
         self._jobs.put(job)
 
+    def offer(self, job: Job) -> None:
+        """Hand in a job that may as well be left out: it is, where handing it in would wait."""
+        if self._failure is None and not self._jobs.full():
+            self.submit(job)
+
     def drain(self) -> None:
         """Wait until every job is done.
 
