@@ -6,6 +6,7 @@ from typing import Any, final
 
 from auditor.errors import InputError, UnsupportedError
 from auditor.record.exported_model import ModelTask
+from auditor.record.text_evalset import DEFAULT_LENGTH
 from auditor.record.text_tokenizer import read_json_object
 
 CONFIG_FILE = "config.json"
@@ -111,3 +112,10 @@ def _classes(plain: dict[str, Any]) -> dict[str, int]:
         for name, number in found.items()
         if isinstance(name, str) and isinstance(number, int)
     }
+
+
+def default_length(config: HfConfig) -> int:
+    """Return the tokens of an example where nobody says: the model's positions, at most 512."""
+    found = [config.plain.get(name) for name in ("max_position_embeddings", "n_positions")]
+    limit = next((size for size in found if isinstance(size, int) and size > 0), DEFAULT_LENGTH)
+    return min(limit, DEFAULT_LENGTH)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, final
 
 from torch import Tensor
 
 from auditor.errors import InputError, PreconditionError
 from auditor.model.tensors import write_tensors
-from auditor.record.exported_model import ExportedModel
+from auditor.record.exported_model import ExportedModel, require_reference
 from auditor.record.facts import ForwardFacts
 from auditor.record.fitted_state import FittedState, fitted_state, merged_infos
 from auditor.record.graphs import describe_graph
@@ -23,6 +24,7 @@ from auditor.stagelog.log import (
     Graph,
     Loss,
     Optimizer,
+    Origin,
     ParameterGroup,
     ParameterInfo,
     Run,
@@ -58,6 +60,7 @@ class ImportedStage:
         model: The model that it trained.
         graph: The model's ONNX graph.
         facts: What the trainer noted.
+        exported: Folder of the model, if it was exported from this very checkpoint.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ImportedStage:
     model: ExportedModel
     graph: bytes
     facts: TrainingFacts = field(default_factory=TrainingFacts)
+    exported: Path | None = None
 
 
 @final
@@ -74,7 +78,7 @@ class LogImport:
 
     Attributes:
         sink: Where the log goes.
-        run: Facts about the run; labels are added to it.
+        run: Facts about the run.
         added: What stands for parameters that the checkpoint before a stage lacks.
         gaps: What the log does not hold, in words.
     """
@@ -115,12 +119,13 @@ class LogImport:
             held, step, previous = stage.model.parameters, self._stages[-1].end_step, stage
         log = StageLog(
             minor=STAGELOG_MINOR,
-            run=self.run.model_copy(update={"labels": {**self.run.labels, **self._labels()}}),
+            run=self.run,
             parameters=self._infos,
             graphs=self._graphs,
             datasets={},
             start=beginning,
             stages=tuple(self._stages),
+            origin=Origin(kind="imported", gaps=tuple(self.gaps)),
         )
         validate(log)
         check_content(log, self.sink.blobs)
@@ -217,6 +222,8 @@ class LogImport:
                 remedy="Save the whole model at the end of the stage, with save_pretrained or "
                 "torch.save(model.state_dict(), FILE).",
             )
+        if stage.exported is not None:
+            require_reference(stage.exported, fitted.tensors)
         return dict(fitted.tensors)
 
     def _fitted(self, saved: SavedState, model: ExportedModel, *, where: str) -> FittedState:
@@ -302,11 +309,6 @@ class LogImport:
 
     def _write(self, tensors: Mapping[str, Tensor]) -> str:
         return self.sink.blobs.write(write_tensors(tensors))
-
-    def _labels(self) -> dict[str, str]:
-        return {"imported": "from checkpoints"} | {
-            f"not recorded {number:02}": gap for number, gap in enumerate(self.gaps, start=1)
-        }
 
 
 def step_of(stage: ImportedStage) -> int | None:

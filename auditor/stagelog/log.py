@@ -192,13 +192,13 @@ class Stage(Record):
 
 
 class Origin(Record):
-    """That a log is not what the recorder finished, but was made from it.
+    """That a log is not what the recorder finished, but was made from it, or from checkpoints.
 
-    ``log`` is the identity of the log it was made from, None when that one never was complete;
+    ``log`` is the identity of the log it was made from, None when there was no complete one;
     ``gaps`` says what is missing, for people.
     """
 
-    kind: Literal["redacted", "recovered"]
+    kind: Literal["redacted", "recovered", "imported"]
     log: DigestField | None = None
     gaps: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "service.cli.demo:demo",
     "doctor": "service.cli.doctor:doctor",
     "serve": "service.cli.serve:serve",
+    "export": "service.cli.export:export",
     "push": "service.cli.push:push",
     "audit": "service.cli.audit:audit",
     "watch": "service.cli.watch:watch",
