@@ -13,6 +13,7 @@ from service.cli.output import ExitCode, console, fail
 
 COMMANDS: Mapping[str, str] = {
     "demo": "service.cli.demo:demo",
+    "quick": "service.cli.quick:quick",
     "doctor": "service.cli.doctor:doctor",
     "serve": "service.cli.serve:serve",
     "export": "service.cli.export:export",
