@@ -168,8 +168,14 @@ class Worker:
                 )
                 return canonical_bytes(finding)
             case BindModel():
-                log = self._run(spec.log).log
-                return canonical_bytes(bind_model(log, Digest(spec.model), blobs=self._blobs))
+                bound = bind_model(
+                    self._run(spec.log),
+                    Digest(spec.model),
+                    blobs=self._blobs,
+                    derivation=spec.derivation or (),
+                    queries=spec.queries or (),
+                )
+                return canonical_bytes(bound)
             case Displace():
                 run = self._run(spec.log)
                 state = displaced_final_state(run, spec.stages)

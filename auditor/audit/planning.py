@@ -8,6 +8,7 @@ is complete. Only ``auto`` needs more than one.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from auditor.audit.binding import binding_of
 from auditor.audit.choose import choose
 from auditor.audit.finer import finer_actions
 from auditor.audit.log_check import log_checks
@@ -20,7 +21,6 @@ from auditor.estimators.registry import BASELINES
 from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
-    BindModel,
     WriteReport,
     key_of,
 )
@@ -87,8 +87,9 @@ def needed_actions(
 
 
 def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> Iterator[ActionSpec]:
-    if request.model is not None:
-        yield BindModel(log=request.log, model=request.model)
+    binding = binding_of(request)
+    if binding is not None:
+        yield binding
     yield from log_checks(request, log)
     noise = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]

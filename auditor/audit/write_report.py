@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from safetensors.numpy import save as save_arrays
 
+from auditor.audit.binding import binding_of
 from auditor.audit.choose import choose
 from auditor.audit.cost import gradient_examples
 from auditor.audit.diagnoses import request_diagnoses
@@ -30,7 +31,6 @@ from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
     BindingFinding,
-    BindModel,
     SegmentFinding,
     key_of,
 )
@@ -187,13 +187,18 @@ def _findings(
 
 
 def _model(request: AuditRequest, log: StageLog, values: BlobValues) -> ModelIdentity:
-    if request.model is None:
+    binding = binding_of(request)
+    if request.model is None or binding is None:
         digest = log.boundary(len(log.stages)).parameters
         return ModelIdentity(digest=digest, bound=False, source="final checkpoint")
-    finding = _BINDING.validate_json(
-        bytes(values.bytes_of(BindModel(log=request.log, model=request.model)))
+    finding = _BINDING.validate_json(bytes(values.bytes_of(binding)))
+    return ModelIdentity(
+        digest=request.model,
+        bound=finding.bound,
+        source="artifact",
+        derivation=finding.derivation,
+        deviation=finding.deviation,
     )
-    return ModelIdentity(digest=request.model, bound=finding.bound, source="artifact")
 
 
 def _query_values(

@@ -134,12 +134,34 @@ class Run:
         """Return the state of a checkpoint of the stage that ends at ``boundary``."""
         where = f"checkpoint at step {checkpoint.step}"
         optimizer = self._tensors(checkpoint.optimizer, where=where) if checkpoint.optimizer else {}
-        return recorded_state(
+        state = recorded_state(
             self._tensors(checkpoint.parameters, where=where),
             optimizer,
             layout=self.boundary_layout(boundary),
             buffer_names=self._buffer_names & self.alive[boundary],
         )
+        if not boundary or checkpoint.optimizer is None:
+            return state
+        return self._with_reference(state, stage=boundary - 1)
+
+    def _with_reference(self, state: TrainingState, *, stage: int) -> TrainingState:
+        """Return a recorded state of a stage with the reference that its loss compares with."""
+        if self.log.stages[stage].loss.reference is None:
+            return state
+        reference = self.recorded_reference(stage)
+        return replace(state, slots={**state.slots, REFERENCE: reference})
+
+    def recorded_reference(self, stage: int) -> Tensor:
+        """Return the parameters from which a stage of preferences started, [P]."""
+        return self.keep(
+            ("reference", stage),
+            lambda: replace(self._transition(stage), reference=None)(self.boundary(stage)).theta,
+        )
+
+    def final_tensors(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers of the final checkpoint by name, ties once."""
+        final = self.log.boundary(len(self.log.stages))
+        return self._tensors(final.parameters, where="final checkpoint")
 
     def constants(self, stage: int) -> dict[str, Tensor]:
         """Return the buffers of a stage that are not floating point, which nothing changes."""
@@ -212,7 +234,16 @@ class Run:
         """Return a stage's model; stages with the same graph, bindings and groups share one."""
         own = self.log.stages[stage]
         bindings = (own.bindings.model_dump_json(), own.loss.model_dump_json())
-        key = ("computations", own.graph, *bindings, self.layout(stage), self.alive[stage + 1])
+        # Clipping is the step's, not the loss's, but what is kept of a step goes by its loss.
+        facts = (own.precision, own.loss_denominator, own.clipping)
+        key = (
+            "computations",
+            own.graph,
+            *bindings,
+            self.layout(stage),
+            self.alive[stage + 1],
+            facts,
+        )
         return self.keep(key, lambda: self._model_of(self, stage))
 
     def objective(self, stage: int) -> Objective:

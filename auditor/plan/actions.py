@@ -12,6 +12,7 @@ from pydantic import Field
 
 from auditor.effects import Query
 from auditor.plan.curvature import SampledCurvature, StepCurvature
+from auditor.plan.derivation import DerivationStep
 from auditor.plan.request import Intervention
 from auditor.plan.sampling import Draw
 from auditor.stagelog.digest import digest_of
@@ -55,13 +56,16 @@ class CheckSegment(Record):
 class BindModel(Record):
     """Compare a model artifact's parameters with the log's final checkpoint.
 
-    Result: canonical JSON of :class:`BindingFinding`.
+    ``derivation`` is what was done to the checkpoint before it was deployed; ``queries`` are what
+    is compared where it says ``same_values``. Result: canonical JSON of :class:`BindingFinding`.
     """
 
     kind: Literal["bind_model"] = "bind_model"
     code: Literal[1] = 1
     log: DigestField
     model: DigestField
+    derivation: tuple[DerivationStep, ...] | None = None
+    queries: tuple[Query, ...] | None = None
 
 
 class Advance(Record):
@@ -318,8 +322,14 @@ class SegmentFinding(Record):
 
 
 class BindingFinding(Record):
-    """The outcome of comparing a model artifact with the final checkpoint."""
+    """The outcome of comparing a model artifact with the final checkpoint.
+
+    ``deviation`` is the largest difference that was allowed for: of a tensor, relative to its
+    largest magnitude, or of a query's values; None where the tensors are equal bit for bit.
+    """
 
     bound: bool
     tensors: int
     format: Literal["safetensors", "onnx"]
+    derivation: str | None = None
+    deviation: Figure | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from auditor.effects import Probe, Query, Where
+from auditor.plan.derivation import DerivationStep
 from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.repair import RepairRequest
 from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
@@ -154,12 +155,13 @@ class AuditRequest(Record):
     ``noise`` asks how effects vary over the batch orders of later stages (sd_order) and over reruns
     of the pipeline (sd_rerun). ``extremes`` asks for so many examples that each intervention raised
     and lowered most. ``consistency_sample`` replays only this part of each stage's segments, drawn
-    by ``seed``.
+    by ``seed``. ``derivation`` says what was done to the final checkpoint to make ``model``.
     """
 
     schema_: Annotated[Literal["stageaudit.audit.v1"], Field(alias="schema")] = AUDIT_SCHEMA
     log: DigestField
     model: DigestField | None = None
+    derivation: Annotated[tuple[DerivationStep, ...], Field(min_length=1)] | None = None
     interventions: Literal["stages"] | Annotated[tuple[AnyIntervention, ...], Field(min_length=1)]
     joint: Literal["pairs"] | None = None
     allocation: AllocationRequest | None = None

@@ -29,11 +29,17 @@ class LogIdentity(Record):
 
 
 class ModelIdentity(Record):
-    """The model the figures are about."""
+    """The model the figures are about.
+
+    ``derivation`` says how an artifact was made from the final checkpoint, as declared and
+    replayed; it is within ``deviation`` of the artifact. Neither: the two are equal bit for bit.
+    """
 
     digest: DigestField  # of the artifact, or of the log's final parameters when none was given
     bound: bool
     source: Literal["artifact", "final checkpoint"]
+    derivation: str | None = None
+    deviation: Figure | None = None
 
 
 class Choice(Record):

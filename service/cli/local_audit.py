@@ -13,7 +13,7 @@ from auditor.edge.folder import read_log
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.errors import InternalError
-from auditor.plan.actions import BindingFinding, BindModel, key_of
+from auditor.plan.actions import BindingFinding, key_of
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -166,9 +166,12 @@ def _model_format(
     request: AuditRequest, blobs: LayeredBlobs, index: FolderIndex
 ) -> Literal["safetensors", "onnx"] | None:
     """Return how the model artifact is written, as the action that compared it found."""
-    if request.model is None:
+    from auditor.audit.binding import binding_of
+
+    binding = binding_of(request)
+    if binding is None:
         return None
-    result = index.get(key_of(BindModel(log=request.log, model=request.model)))
+    result = index.get(key_of(binding))
     if result is None:
         raise InternalError(
             "report.model",

@@ -174,6 +174,10 @@ def _print_head(report: Report, console: Console) -> None:
     )
     console.print(f"log        {log.digest}", markup=False)
     bound = "bound to the log" if report.model.bound else "not bound to a file"
+    if report.model.derivation is not None:
+        bound += f": {report.model.derivation}"
+    if report.model.deviation is not None:
+        bound += f", within {report.model.deviation:.1e}"
     console.print(
         f"model      {report.model.digest} ({report.model.source}, {bound})", markup=False
     )

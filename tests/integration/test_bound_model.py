@@ -7,6 +7,7 @@ import torch
 from auditor.attest.bundle import parse_bundle
 from auditor.attest.statement import Statement
 from auditor.model.tensors import write_tensors
+from auditor.plan.derivation import Cast
 from auditor.stagelog.digest import Digest, sha256
 from service.records.base import DEFAULT_TENANT, ModelRow
 from service.scheduler.states import AuditState
@@ -92,3 +93,23 @@ def test_a_damaged_result_is_set_aside_and_computed_again(tmp_path: Path) -> Non
         for action in service.reader.actions(second.id):
             assert action.result is not None
             assert sha256(service.host.objects.read(action.result)) == action.result
+
+
+def test_the_report_says_how_the_artifact_was_made(tmp_path: Path) -> None:
+    run = make_stage_log(dtype=torch.float32)
+    with job_service(tmp_path) as service:
+        service.adopt(run)
+        cast = {name: tensor.bfloat16() for name, tensor in final_tensors(run).items()}
+        model = register(service, cast)
+        request = make_request(run).model_copy(
+            update={"model": model, "derivation": (Cast(dtype="bfloat16"),)}
+        )
+
+        row = service.wait(service.jobs.submission.create(make_ask(request)).id)
+
+        assert row.state is AuditState.SUCCEEDED
+        statement = Statement.model_validate_json(parse_bundle(service.bundle(row)).payload)
+
+    assert statement.predicate.model.bound
+    assert statement.predicate.model.digest == model
+    assert statement.predicate.model.derivation == "cast to bfloat16"
