@@ -6,14 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Text models need no image library, and one built for another torch fails when it is imported.
-sys.modules.setdefault("torchvision", cast(ModuleType, None))
-
 import torch
 from torch import Tensor
 
 from tests.support.text_models import train_tokenizer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Text models need no image library, and one built for another torch fails when it is imported.
+sys.modules.setdefault("torchvision", cast(ModuleType, None))
 
 POSITIONS = 16
 SIZE = 40
@@ -53,7 +53,7 @@ def seeded(build: Any) -> Any:
         return build()
 
 
-def trained(model: Any, *, steps: int, seed: int = 0, rate: float = 0.05) -> Any:
+def trained(model: Any, *, steps: int, seed: int = 0, rate: float = 0.3) -> Any:
     """Return the model after some steps on random tokens."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
