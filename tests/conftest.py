@@ -2,14 +2,21 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 # Before torch is imported: tests share the cores, and sums must not depend on the thread count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# No test needs images by torchvision, which one dependency brings along and which transformers
+# would load: a build for another torch than the one installed fails when it is imported.
+sys.modules.setdefault("torchvision", cast(ModuleType, None))
 
 settings.register_profile(
     "project",

@@ -1,10 +1,8 @@
 """Tiny Hugging Face folders from configurations; nothing is downloaded."""
 
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +10,6 @@ from torch import Tensor
 from tests.support.text_models import train_tokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Text models need no image library, and one built for another torch fails when it is imported.
-sys.modules.setdefault("torchvision", cast(ModuleType, None))
 
 POSITIONS = 16
 SIZE = 40
