@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auditor.curvature.base import GradientFunction
-from auditor.dynamics.state import TrainingState
+from auditor.dynamics.state import TrainingState, forward_buffers
 from auditor.model.objective import Minibatch
 
 CHUNKS = 8
@@ -49,7 +49,7 @@ class BlockGradient:
             constants: Buffers that are not floating point.
             batch: The m examples; its denominator is not read.
         """
-        buffers = {**state.buffers, **constants}
+        buffers = forward_buffers(state, constants)
         m = batch.target.shape[0]
         scale = self.step_examples / (m * self.divisor)
         one = torch.ones_like(batch.denominator)

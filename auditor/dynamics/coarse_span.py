@@ -11,6 +11,7 @@ from auditor.curvature.exact import ExactCurvature
 from auditor.curvature.segment import SegmentCurvature
 from auditor.dynamics.adam import AdamForm
 from auditor.dynamics.block_gradient import BlockGradient
+from auditor.dynamics.divisors import is_mean
 from auditor.dynamics.gates import gate
 from auditor.dynamics.hyperparameters import ADAM_COLUMNS, Hyperparameters, StepForm
 from auditor.dynamics.minibatches import Lane, Pooled, StageBatches
@@ -110,7 +111,7 @@ class CoarseSpan:
         mean = BlockGradient(
             gradient_of=ExactCurvature().gradient_of(self._run.objective(self._index)),
             step_examples=pooled.step_examples,
-            divisor=float(pooled.step_examples) if stage.loss.reduction == "mean" else 1.0,
+            divisor=float(pooled.step_examples) if is_mean(stage) else 1.0,
             noise=noisy,
         )
         if noisy:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
+from auditor.model.graph_loss import require_loss_graph
 from auditor.model.objective import GraphObjective, Objective, forward_mode
 from auditor.model.onnx_model import OnnxModel
+from auditor.stagelog.log import Stage
 
 if TYPE_CHECKING:
     from auditor.dynamics.run import Run
@@ -58,10 +60,32 @@ def graph_computations(run: Run, stage: int) -> Computations:
         plan = model.specialise(shapes, mode="eval", device=theta.device)
         return plan(layout.unflatten(theta), buffers, *inputs).values
 
+    # A sum that is divided by a recorded number has no reduction of its own.
+    recorded = own.loss_denominator == "recorded"
     return Computations(
         objective=GraphObjective(
-            model, bindings=own.bindings, loss=own.loss, layout=layout, mode=forward_mode(graph)
+            model,
+            bindings=own.bindings,
+            loss=own.loss.model_copy(update={"reduction": "sum"}) if recorded else own.loss,
+            layout=layout,
+            mode=forward_mode(graph),
+            precision=own.precision,
+            loss_model=_loss_model(run, own),
         ),
         forward=forward,
         inputs=tuple(value.name for value in model.inputs),
     )
+
+
+def _loss_model(run: Run, stage: Stage) -> OnnxModel | None:
+    digest = stage.loss.graph
+    if digest is None:
+        return None
+    where = f"stages[{stage.name}].loss.graph"
+
+    def make() -> OnnxModel:
+        model = OnnxModel.load(run.read(digest, where=where), names={})
+        require_loss_graph(model, where=where)
+        return model
+
+    return run.keep(("loss graph", digest), make)

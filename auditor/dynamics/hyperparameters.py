@@ -89,13 +89,12 @@ def _require_supported(stage: Stage, *, where: str) -> None:
         f"{where}.optimizer.kind": None if optimizer.kind in COLUMNS else optimizer.kind,
         f"{where}.optimizer.amsgrad": "true" if optimizer.amsgrad else None,
         f"{where}.optimizer.maximize": "true" if optimizer.maximize else None,
-        f"{where}.clipping": stage.clipping,
     }
     for field, found in refused.items():
         if found is not None:
             raise UnsupportedError(
                 field,
-                expected="sgd, adam or adamw without amsgrad, maximize or clipping",
+                expected="sgd, adam or adamw without amsgrad or maximize",
                 found=found,
                 remedy="Use estimators that need boundary checkpoints only, such as task_vector.",
             )

@@ -136,6 +136,7 @@ def _replaced(
         index=index,
         weights=recorded.weights,
         offsets=recorded.offsets,
+        microbatch=recorded.microbatch,
     )
 
 

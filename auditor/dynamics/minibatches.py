@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.dynamics.divisors import counted_examples, is_mean
 from auditor.dynamics.drawn import drawn_positions
 from auditor.dynamics.draws import subsample
 from auditor.dynamics.interventions import gates, intervened_examples
@@ -106,8 +107,16 @@ class StageBatches:
         _require_fits(stage, lanes=lanes)
         self._run, self._stage, self._lanes = run, stage, tuple(lanes)
         self._examples = tuple(
-            intervened_examples(
-                run, stage_index, intervention=lane.intervention, seed=lane.seed, order=lane.order
+            counted_examples(
+                run,
+                stage_index,
+                intervened_examples(
+                    run,
+                    stage_index,
+                    intervention=lane.intervention,
+                    seed=lane.seed,
+                    order=lane.order,
+                ),
             )
             for lane in lanes
         )
@@ -141,7 +150,7 @@ class StageBatches:
         index = (index[:, 0] if shared else index).to(self._like.device)
         factor = self._weights(index, weights)
         scale = self.sizes[first:end] / self._full_sizes[first:end]
-        whole = self._full_sizes[first:end] if self._stage.loss.reduction == "mean" else 1.0
+        whole = self._full_sizes[first:end] if is_mean(self._stage) else 1.0
         denominator = torch.from_numpy(scale * whole).to(self._like)  # [n]
         return BlockExamples(
             inputs=tuple(self._pool.gather(name, index) for name in self._pool.inputs),

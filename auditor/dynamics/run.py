@@ -1,6 +1,7 @@
 """A recorded run, read lazily from blobs: what step maps, batches and states are made of."""
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar, final
 
@@ -15,6 +16,7 @@ from auditor.dynamics.transitions import TransitionMap
 from auditor.errors import InputError, PreconditionError
 from auditor.model.layout import ParameterLayout
 from auditor.model.objective import Objective
+from auditor.model.preferences import REFERENCE
 from auditor.model.tensors import read_tensors
 from auditor.stagelog.batches import Batches, read_batches
 from auditor.stagelog.blobs import BlobStore
@@ -135,7 +137,7 @@ class Run:
         where = f"checkpoint at step {checkpoint.step}"
         optimizer = self._tensors(checkpoint.optimizer, where=where) if checkpoint.optimizer else {}
         state = recorded_state(
-            self._tensors(checkpoint.parameters, where=where),
+            self.values(checkpoint, names=self.alive[boundary], where=where),
             optimizer,
             layout=self.boundary_layout(boundary),
             buffer_names=self._buffer_names & self.alive[boundary],
@@ -155,13 +157,22 @@ class Run:
         """Return the parameters from which a stage of preferences started, [P]."""
         return self.keep(
             ("reference", stage),
-            lambda: replace(self._transition(stage), reference=None)(self.boundary(stage)).theta,
+            lambda: self.transition(stage)(self.boundary(stage)).slots[REFERENCE],
         )
 
     def final_tensors(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of the final checkpoint by name, ties once."""
         final = self.log.boundary(len(self.log.stages))
-        return self._tensors(final.parameters, where="final checkpoint")
+        return self.values(final, names=self.alive[-1], where="final checkpoint")
+
+    def values(
+        self, checkpoint: Checkpoint, *, names: frozenset[str], where: str
+    ) -> dict[str, Tensor]:
+        """Return a checkpoint's parameters and buffers, also those that an earlier one holds."""
+        found: dict[str, Tensor] = {}
+        for digest in checkpoint.values:
+            found |= self._tensors(digest, where=where)
+        return {name: tensor for name, tensor in found.items() if name in names}
 
     def constants(self, stage: int) -> dict[str, Tensor]:
         """Return the buffers of a stage that are not floating point, which nothing changes."""
@@ -174,8 +185,7 @@ class Run:
 
         def make() -> dict[str, Tensor]:
             checkpoint = self.log.boundary(stage + 1)
-            tensors = self._tensors(checkpoint.parameters, where=where) if names else {}
-            return {name: tensors[name] for name in names}
+            return self.values(checkpoint, names=frozenset(names), where=where) if names else {}
 
         return self.keep(("constants", stage), make)
 
@@ -210,17 +220,21 @@ class Run:
                 found="none",
                 remedy="Record optimizer states, or use checkpoint_delta or task_vector.",
             )
-        return self.keep(
-            ("transition", stage),
-            lambda: TransitionMap(
-                transition=transition,
-                before=self.boundary_layout(stage),
-                after=self.layout(stage),
-                added=self.added_values(stage),
-                slots=self._slots(stage),
-                where=where,
-            ),
+        return self.keep(("transition", stage), lambda: self._transition(stage))
+
+    def _transition(self, stage: int) -> TransitionMap:
+        own = self.log.stages[stage]
+        plain = TransitionMap(
+            transition=own.transition,
+            before=self.boundary_layout(stage),
+            after=self.layout(stage),
+            added=self.added_values(stage),
+            slots=self._slots(stage),
+            where=f"stages[{stage}]",
         )
+        if own.loss.reference == "fixed":
+            return replace(plain, reference=plain(self.boundary(stage)).theta)
+        return replace(plain, reference=own.loss.reference)
 
     def _slots(self, stage: int) -> tuple[str, ...]:
         """Return what the stage's optimizer remembers; nothing where no step can be replayed."""

@@ -18,7 +18,7 @@ from auditor.dynamics.draws import generator_for
 from auditor.dynamics.minibatches import Lane, StageBatches
 from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import recorded_examples
-from auditor.dynamics.state import TrainingState
+from auditor.dynamics.state import TrainingState, forward_buffers
 from auditor.errors import PreconditionError, UnsupportedError
 from auditor.model.objective import GraphObjective, Minibatch
 from auditor.plan.curvature import SampledCurvature, StepCurvature
@@ -65,7 +65,7 @@ def ekfac_of(
             remedy="A stage without steps has no curvature; leave it out.",
         )
     drawn = _minibatches(run, stage_index, examples=examples, seed=seed)
-    buffers = {**state.buffers, **run.constants(stage_index)}
+    buffers = forward_buffers(state, run.constants(stage_index))
     output, _ = objective.output(state.theta, buffers, _first(drawn[0]))
     factors = torch.cat([m.weights / (m.denominator * len(drawn)) for m in drawn])
     if bool((factors < 0).any()):

@@ -10,6 +10,7 @@ from auditor.dynamics.progress import OnBlock
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import replay
+from auditor.model.preferences import REFERENCE
 
 
 def tail_steps(steps: int, *, tail: float) -> int:
@@ -54,14 +55,13 @@ def settle(
     stage, end = run.log.stages[stage_index], run.boundary(stage_index + 1)
     needed = run.transition(stage_index)(run.boundary(stage_index)).slots
     slots = {slot: end.slots.get(slot, torch.zeros_like(values)) for slot, values in needed.items()}
-    starts = [
-        TrainingState(
-            theta=end.theta + displacement(run, stage_index, start=start, origin=origin).theta,
-            slots=slots,
-            buffers=end.buffers,
-        )
-        for start, origin in twins
-    ]
+    starts = []
+    for start, origin in twins:
+        moved = displacement(run, stage_index, start=start, origin=origin)
+        own = dict(slots)
+        if REFERENCE in own:
+            own[REFERENCE] = own[REFERENCE] + moved.slots[REFERENCE]
+        starts.append(TrainingState(theta=end.theta + moved.theta, slots=own, buffers=end.buffers))
     first = stage.steps - tail_steps(stage.steps, tail=tail)
     advanced = replay(
         run, stage_index, starts, lanes=lanes, steps=range(first, stage.steps), on_block=on_block

@@ -21,6 +21,8 @@ class StageExamples:
         index: Row of that table, [n].
         weights: Factor of each example's loss, [n], or None for 1.
         offsets: [steps + 1].
+        microbatch: Which microbatch of its step each example is in, [n]; None where each step has
+            one.
     """
 
     tables: tuple[Table, ...]
@@ -28,6 +30,7 @@ class StageExamples:
     index: np.ndarray
     weights: np.ndarray | None
     offsets: np.ndarray
+    microbatch: np.ndarray | None = None
 
 
 def recorded_examples(run: Run, stage_index: int) -> StageExamples:
@@ -50,6 +53,9 @@ def recorded_examples(run: Run, stage_index: int) -> StageExamples:
                 np.ones(len(row.indices)) if row.weights is None else row.weights for row in flat
             ]) if weighted else None,
             offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            microbatch=np.repeat(
+                [row.microbatch for row in flat], [len(row.indices) for row in flat]
+            ) if stage.accumulation > 1 else None,
         )  # fmt: skip
 
     return run.keep(("recorded examples", stage_index), make)

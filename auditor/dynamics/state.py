@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auditor.errors import InternalError, StageLogError
 from auditor.model.layout import ParameterLayout
+from auditor.model.preferences import REFERENCE
 
 PER_TENSOR_SLOTS = frozenset({"initialised", "count"})
 """Optimizer slots that hold one number per parameter tensor, [..., n]; the others are [..., P]."""
@@ -55,6 +56,12 @@ class TrainingState:
             slots=dict(zip(slots, tensors[1 : 1 + len(slots)], strict=True)),
             buffers=dict(zip(buffers, tensors[1 + len(slots) :], strict=True)),
         )
+
+
+def forward_buffers(state: TrainingState, constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a stage's loss depends on besides theta: buffers, constants, the reference."""
+    held = {REFERENCE: state.slots[REFERENCE]} if REFERENCE in state.slots else {}
+    return {**state.buffers, **constants, **held}
 
 
 def with_slots(

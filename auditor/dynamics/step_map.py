@@ -9,12 +9,14 @@ from torch import Tensor
 
 from auditor.curvature.base import GradientFunction
 from auditor.dynamics.adam import AdamForm, AdamNumbers, adam_update
+from auditor.dynamics.clipping import clipped
 from auditor.dynamics.groups import GroupSpan
 from auditor.dynamics.heat import NOISE, SECOND, halves
 from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.sgd import SgdForm, sgd_update
-from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
+from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState, forward_buffers
 from auditor.model.objective import Minibatch
+from auditor.stagelog.log import Clipping
 
 Pieces = dict[str, Tensor]
 """Theta and slots of one group, by name; theta under ``theta``."""
@@ -33,6 +35,7 @@ class StepMap:
         spans: Where each group lies, and last the frozen parameters, which stay as they are.
         form: Which terms each group's arithmetic has.
         uniform: Whether the tensors of each group share one count (or ``initialised``).
+        clipping: What is done with the gradient before the update.
         fraction: b / B where Adam's second moment is rid of a sub-sample's noise, else None.
     """
 
@@ -41,6 +44,7 @@ class StepMap:
     spans: Sequence[GroupSpan]
     form: StepForm
     uniform: bool
+    clipping: Clipping | None = None
     fraction: float | None = None
 
     def __call__(self, state: TrainingState, batch: Minibatch, row: Tensor) -> TrainingState:
@@ -51,13 +55,14 @@ class StepMap:
             batch: The step's examples.
             row: The step's row of :class:`~auditor.dynamics.hyperparameters.Hyperparameters`.
         """
-        buffers = {**state.buffers, **self.constants}
+        buffers = forward_buffers(state, self.constants)
         if self.fraction is None:
             gradient, new_buffers = self.gradient_of(state.theta, buffers, batch)
             return self.update(state, gradient, row=row, buffers=new_buffers)
         first, second, part = halves(batch)
         one, buffers = self.gradient_of(state.theta, buffers, first)
-        other, buffers = self.gradient_of(state.theta, {**buffers, **self.constants}, second)
+        moved = {**forward_buffers(state, self.constants), **buffers}
+        other, buffers = self.gradient_of(state.theta, moved, second)
         gradient = part * one + (1 - part) * other
         noise = part * (1 - part) * (one - other).square()
         return self.update(state, gradient, row=row, buffers=buffers, noise=noise)
@@ -75,11 +80,14 @@ class StepMap:
 
         Args:
             state: The state before.
-            gradient: [P].
+            gradient: [P], before clipping.
             row: The step's row of hyperparameters.
             buffers: After the forward pass.
             noise: Variance of a sub-sample's gradient, [P]; see :mod:`auditor.dynamics.heat`.
         """
+        gradient, noise = clipped(
+            gradient, noise, clipping=self.clipping, trained=self.spans[-1].begin
+        )
         numbers = row.unbind(0)
         columns = len(numbers) // len(self.form)
         parts: list[Pieces] = []

@@ -67,6 +67,7 @@ def step_map(
         spans=run.spans(stage_index),
         form=form,
         uniform=uniform,
+        clipping=run.log.stages[stage_index].clipping,
         fraction=fraction,
     )
 

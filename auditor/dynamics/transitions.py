@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
 from auditor.errors import PreconditionError
 from auditor.model.layout import ParameterLayout
+from auditor.model.preferences import REFERENCE
 from auditor.stagelog.log import Transition
 
 OPTIMIZER_FAMILIES = (
@@ -31,6 +32,9 @@ class TransitionMap:
         added: Recorded initial values of added parameters and buffers.
         slots: Optimizer slots that the stage's arithmetic needs.
         where: Name of the stage in messages.
+        reference: What the stage's loss compares with: given parameters, [P] in ``after``; those
+            that the stage starts from, which under an intervention are the counterfactual ones;
+            or nothing.
     """
 
     transition: Transition
@@ -39,6 +43,7 @@ class TransitionMap:
     added: Mapping[str, Tensor]
     slots: tuple[str, ...]
     where: str
+    reference: Tensor | Literal["stage_start"] | None = None
 
     def __call__(self, state: TrainingState) -> TrainingState:
         """Return R_t(xi), for states with any leading axes.
@@ -50,11 +55,12 @@ class TransitionMap:
             PreconditionError: If the optimizer is kept but the state has none to keep.
         """
         fresh = {name for name in self.after.names if name in self.transition.added}
-        return TrainingState(
-            theta=self._moved(state.theta, fresh=fresh),
-            slots=self._slots(state, fresh=fresh),
-            buffers=self._buffers(state),
-        )
+        theta = self._moved(state.theta, fresh=fresh)
+        slots = self._slots(state, fresh=fresh)
+        if self.reference is not None:
+            start = theta if isinstance(self.reference, str) else self.reference.expand_as(theta)
+            slots[REFERENCE] = start.clone()  # two slots of a state share no memory
+        return TrainingState(theta=theta, slots=slots, buffers=self._buffers(state))
 
     def _moved(self, theta: Tensor, *, fresh: set[str]) -> Tensor:
         if self.before == self.after and not fresh:
@@ -78,7 +84,7 @@ class TransitionMap:
     def _slots(self, state: TrainingState, *, fresh: set[str]) -> dict[str, Tensor]:
         kept: Mapping[str, Tensor] = {}
         if self.transition.optimizer == "keep":
-            kept = state.slots
+            kept = {slot: v for slot, v in state.slots.items() if slot != REFERENCE}
             self._require_family(kept)
         needed = set(self.slots) | set(kept)
         return {slot: self._slot(slot, kept, state=state, fresh=fresh) for slot in sorted(needed)}

@@ -9,7 +9,10 @@ from torch.nn import functional
 
 from auditor.checks import require_shape
 from auditor.errors import DomainError, ShapeError, UnsupportedError
+from auditor.model.preferences import preference_loss
 from auditor.stagelog.log import Loss
+from auditor.stagelog.reduction import TOKEN_LOSSES
+from auditor.stagelog.rules_losses import foreign_options
 
 
 def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
@@ -24,8 +27,12 @@ def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
       class [B, ...] for every position of an example (the tokens of a text) are averaged (``mean``)
       or added (``sum``) over the positions: torch has the classes on axis 1 there, here they are
       last, as a language model returns them.
-    - ``binary_cross_entropy_with_logits`` and ``mse``: target of the output's shape; entries of
-      one example are averaged (``mean``) or added (``sum``). An output [B, 1] fits a target [B].
+    - ``causal_lm``: the same of tokens [B, T] by the logits before them, as Hugging Face's
+      models: the first token is not predicted.
+    - ``dpo``: of the margins of pairs, [B]; see :mod:`auditor.model.preferences`.
+    - ``binary_cross_entropy_with_logits`` (``pos_weight`` as in torch) and ``mse``: target of the
+      output's shape; entries of one example are averaged (``mean``) or added (``sum``). An output
+      [B, 1] fits a target [B].
 
     Differentiable any number of times, forward and backward, and safe inside ``vmap``. Class
     targets are not checked here, where they may be traced: see :func:`require_classes`.
@@ -42,15 +49,22 @@ def per_example_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     return _loss_function(loss)(loss, output, target)
 
 
-def mean_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
-    """Return what each example adds to the divisor of torch's mean loss, [B].
+def mean_weight(loss: Loss, target: Tensor) -> Tensor:
+    """Return what each example adds to the divisor of torch's mean loss, [B] float64.
 
     The class weight of its target (1 without weights), and 0 for an ignored example; of an example
-    with several positions their average.
+    with several positions their average, as the losses of its positions are averaged.
     """
-    if loss.kind != "cross_entropy" or target.is_floating_point():
-        return output.new_ones(output.shape[:1])
-    return _over_positions(target_weight(loss, output, target), reduction="mean")
+    if loss.kind not in TOKEN_LOSSES or target.is_floating_point():
+        return torch.ones(target.shape[:1], dtype=torch.float64)
+    if loss.kind == "causal_lm":
+        target = target[..., 1:]
+    kept = _kept(loss, target)
+    weight = torch.ones(target.shape, dtype=torch.float64, device=target.device)
+    if loss.class_weights is not None:
+        classes = weight.new_tensor(loss.class_weights)
+        weight = classes[torch.where(kept, target, 0).long()]
+    return _over_positions(torch.where(kept, weight, 0), reduction="mean").cpu()
 
 
 def target_weight(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
@@ -69,7 +83,7 @@ def require_classes(loss: Loss, target: Tensor, *, classes: int, where: str) -> 
     Raises:
         DomainError: If one is out of range; the first is named.
     """
-    if loss.kind != "cross_entropy" or target.is_floating_point():
+    if loss.kind not in TOKEN_LOSSES or target.is_floating_point():
         return
     wrong = _kept(loss, target) & ((target < 0) | (target >= classes))
     if bool(wrong.any()):
@@ -99,20 +113,20 @@ def _loss_function(loss: Loss) -> Callable[[Loss, Tensor, Tensor], Tensor]:
             found=loss.kind,
             remedy="Use a release that treats this loss, or record one of the named losses.",
         )
-    if loss.over != "examples":
+    if loss.over == "tokens" and loss.kind not in TOKEN_LOSSES:
         raise UnsupportedError(
             "loss.over",
             expected="'examples'",
             found=loss.over,
-            remedy="Record losses that are reduced over examples.",
+            remedy="Use causal_lm, or cross_entropy with a class for every token.",
         )
-    plain = loss.label_smoothing == 0 and loss.class_weights is None and loss.ignore_index is None
-    if loss.kind != "cross_entropy" and not plain:
+    foreign = foreign_options(loss)
+    if foreign:
         raise UnsupportedError(
-            "loss",
-            expected=f"{loss.kind} without label smoothing, class weights and ignored targets",
-            found="at least one of them",
-            remedy="Leave them out: torch defines them for cross_entropy only.",
+            f"loss.{foreign[0]}",
+            expected=f"{loss.kind} without it",
+            found=getattr(loss, foreign[0]),
+            remedy="Leave it out: it has no meaning for this loss.",
         )
     return LOSSES[loss.kind]
 
@@ -164,8 +178,28 @@ def _soft_cross_entropy(loss: Loss, log_probabilities: Tensor, target: Tensor) -
     return -(smoothed * log_probabilities).sum(dim=-1)
 
 
+def _causal_lm(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
+    if output.dim() < 3:
+        raise ShapeError(
+            "loss.output",
+            expected="logits [B, T, V]",
+            found=f"shape {tuple(output.shape)}",
+            remedy="Bind the graph output that holds logits for every token.",
+        )
+    return _cross_entropy(loss, output[..., :-1, :], target[..., 1:])
+
+
+def _dpo(loss: Loss, output: Tensor, _target: Tensor) -> Tensor:
+    return preference_loss(loss, output)
+
+
 def _binary_cross_entropy(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     output, target = _aligned(output, target)
+    if loss.pos_weight is not None:
+        weight = output.new_tensor(loss.pos_weight)
+        # (1 - y) x + (1 + (p - 1) y) softplus(-x), as torch writes it.
+        entries = (1 - target) * output + (1 + (weight - 1) * target) * functional.softplus(-output)
+        return _over_positions(entries, reduction=loss.reduction)
     # max(x, 0) - x y + log(1 + exp(-|x|)) without the kink of |x|: softplus is smooth at 0.
     entries = functional.softplus(output) - output * target
     return _over_positions(entries, reduction=loss.reduction)
@@ -208,5 +242,7 @@ LOSSES: dict[str, Callable[[Loss, Tensor, Tensor], Tensor]] = {
     "cross_entropy": _cross_entropy,
     "binary_cross_entropy_with_logits": _binary_cross_entropy,
     "mse": _mean_squared_error,
+    "causal_lm": _causal_lm,
+    "dpo": _dpo,
 }
 """Every loss this version treats, by the name in the stage log."""

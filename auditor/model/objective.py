@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from auditor.errors import InputError
+from auditor.model.graph_loss import graph_loss
 from auditor.model.layout import ParameterLayout
 from auditor.model.losses import per_example_loss, require_known_loss
 from auditor.model.onnx_description import Mode
 from auditor.model.onnx_model import OnnxModel
 from auditor.model.plan import Plan
+from auditor.model.preferences import REFERENCE, pair_margin, pairs_as_texts, text_log_probability
 from auditor.stagelog.log import Bindings, Graph, Loss
+from auditor.stagelog.precision import lower_precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +81,8 @@ class GraphObjective:
         loss: Kind and options.
         layout: Names in theta; those of the model's parameters.
         mode: ``train`` if the stage normalised by batch statistics: see :func:`forward_mode`.
+        precision: Of the stage; under autocast the forward pass runs in the lower one.
+        loss_model: The loss as a graph from (output, target) to a loss for each example.
     """
 
     def __init__(
@@ -88,8 +93,11 @@ class GraphObjective:
         loss: Loss,
         layout: ParameterLayout,
         mode: Mode,
+        precision: str = "float32",
+        loss_model: OnnxModel | None = None,
     ) -> None:
-        require_known_loss(loss)
+        if loss_model is None:
+            require_known_loss(loss)
         _require_bound(model, bindings)
         _require_same_parameters(model, layout)
         self._model = model
@@ -97,6 +105,8 @@ class GraphObjective:
         self._loss = loss
         self._layout = layout
         self._mode: Mode = mode
+        self._lower = lower_precision(precision)
+        self._loss_model = loss_model
 
     @property
     def layout(self) -> ParameterLayout:
@@ -134,14 +144,47 @@ class GraphObjective:
     def output(
         self, theta: Tensor, buffers: Mapping[str, Tensor], batch: Minibatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the bound output, [B, ...], and the buffers after the forward pass."""
-        plan = self.plan(batch.inputs)
-        outputs = plan(self._layout.unflatten(theta), buffers, *batch.inputs)
-        return outputs.values[self._output], outputs.buffers
+        """Return what the loss is taken of, [B, ...], and the buffers after the forward pass.
+
+        That is the bound output; of preferences the margin of each pair, [B], against the
+        reference that ``buffers`` hold beside the graph's own.
+        """
+        own = {name: tensor for name, tensor in buffers.items() if name != REFERENCE}
+        if self._loss.kind != "dpo":
+            return self._forward(theta, own, batch.inputs)
+        texts = pairs_as_texts(batch.inputs, batch.target)
+        logits, after = self._forward(theta, own, texts)
+        before, _ = self._forward(buffers[REFERENCE], own, texts)
+        model, reference = (
+            text_log_probability(
+                values.reshape(*batch.target.shape[:2], *values.shape[1:]),
+                batch.target,
+                ignore_index=self._loss.ignore_index,
+            )
+            for values in (logits, before)
+        )
+        return pair_margin(model, reference), after
+
+    def _forward(
+        self, theta: Tensor, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        plan = self.plan(inputs)
+        parameters = self._layout.unflatten(theta)
+        if self._lower is None:
+            outputs = plan(parameters, buffers, *inputs)
+            return outputs.values[self._output], outputs.buffers
+        # Casts are not cached: inside a transform a kept one would belong to another level.
+        lower = getattr(torch, self._lower)
+        with torch.autocast(theta.device.type, dtype=lower, cache_enabled=False):
+            outputs = plan(parameters, buffers, *inputs)
+        return outputs.values[self._output].to(theta.dtype), outputs.buffers
 
     def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
         """Return ``sum_i w_i l_i / denominator``, [], of a bound output, [B, ...]."""
-        losses = per_example_loss(self._loss, output, batch.target)  # [B]
+        if self._loss_model is None:
+            losses = per_example_loss(self._loss, output, batch.target)  # [B]
+        else:
+            losses = graph_loss(self._loss_model, output, batch.target)
         return (batch.weights * losses).sum() / batch.denominator
 
     def plan(self, inputs: Sequence[Tensor]) -> Plan:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.record.checkpoints import write_blob, write_checkpoint
+from auditor.record.checkpoints import StoredState, write_blob, write_state
 from auditor.record.complete import complete_stage
 from auditor.record.graphs import describe_graph
 from auditor.record.snapshot import Snapshot
@@ -16,6 +16,7 @@ from auditor.stagelog.dataset import Dataset
 from auditor.stagelog.log import (
     Checkpoint,
     CheckpointRole,
+    External,
     Graph,
     ParameterGroup,
     ParameterInfo,
@@ -38,12 +39,19 @@ class LogParts:
         run: Facts about the run.
         datasets: Declared and captured datasets by name.
         start: The checkpoint before the first stage.
+        base: A base model that is recorded by reference, and its entry in the manifest.
+        stored: The state at the last boundary.
+        ended: That at the end of a stage that is not accepted yet.
     """
 
     blobs: BlobStore
     run: Run
     datasets: dict[str, Dataset] = field(default_factory=dict)
     start: Checkpoint | None = None
+    base: StoredState | None = None
+    external: dict[str, External] = field(default_factory=dict)
+    stored: StoredState | None = None
+    ended: StoredState | None = None
     parameters: dict[str, ParameterInfo] = field(default_factory=dict)
     graphs: dict[str, Graph] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
@@ -56,7 +64,10 @@ class LogParts:
     def begin(self, now: Snapshot) -> None:
         """Note the state before a stage; before the first it is the log's start."""
         if not self.stages:
-            self.start = write_checkpoint(0, CheckpointRole.BOUNDARY, now, blobs=self.blobs)
+            self.stored = write_state(
+                0, CheckpointRole.BOUNDARY, now, blobs=self.blobs, before=self.base
+            )
+            self.start = self.stored.checkpoint
             self.parameters = dict(now.infos)
 
     def log(self) -> StageLog:
@@ -77,12 +88,14 @@ class LogParts:
             datasets=self.datasets,
             start=self.start,
             stages=self.stages,
+            external=self.external or None,
         )
 
     def accept(self, log: StageLog) -> None:
         """Go on from a log that :meth:`with_stage` returned."""
         self.parameters, self.graphs = dict(log.parameters), dict(log.graphs)
         self.datasets, self.stages = dict(log.datasets), log.stages
+        self.stored = self.ended
 
     def with_stage(self, stage: StageRecorder, *, change: StateChange, end: Snapshot) -> StageLog:
         """Return the log with one more stage, whose blobs are written.
@@ -98,13 +111,14 @@ class LogParts:
         """
         stage.table.require_complete()
         captured = {stage.capture.name: stage.capture.finish()} if stage.capture.examples else {}
-        last = write_checkpoint(
-            stage.table.next_step, CheckpointRole.BOUNDARY, end, blobs=self.blobs
+        step = stage.table.next_step
+        self.ended = write_state(
+            step, CheckpointRole.BOUNDARY, end, blobs=self.blobs, before=self.stored
         )
         log = complete_stage(
             self.draft(stage, change=change, infos=end.infos),
             table=stage.table,
-            checkpoints=(*(c for c in stage.kept if c.step < last.step), last),
+            checkpoints=(*(c for c in stage.kept if c.step < step), *self.ended.as_checkpoints),
             captured=captured,
             blobs=self.blobs,
         )
@@ -141,9 +155,10 @@ class LogParts:
             groups=tuple(ParameterGroup(parameters=names) for names in groups),
             checkpoints=(),
             accumulation=settings.accumulation,
+            accumulated=settings.accumulated,
             clipping=settings.clipping,
             precision=settings.precision
-            or _precision(infos, trained, autocast=stage.facts.autocast),
+            or _precision(infos, trained, lower=stage.facts.lower_precision),
             stochastic=Stochastic(
                 dropout="not_recorded" if stage.facts.dropout else "none",
                 augmentation=settings.augmentation,
@@ -155,6 +170,7 @@ class LogParts:
             run=self.run,
             datasets=dict(self.datasets),
             start=self.start,
+            external=self.external,
             parameters=parameters,
             graphs=graphs,
             stages=(*self.stages, entry),
@@ -209,7 +225,7 @@ class LogParts:
 
 
 def _precision(
-    infos: Mapping[str, ParameterInfo], trained: frozenset[str], *, autocast: bool
+    infos: Mapping[str, ParameterInfo], trained: frozenset[str], *, lower: str | None
 ) -> str:
-    dtypes = sorted({infos[name].dtype for name in trained})
-    return f"autocast over {'+'.join(dtypes)}" if autocast else "+".join(dtypes)
+    dtypes = "+".join(sorted({infos[name].dtype for name in trained}))
+    return dtypes if lower is None else f"autocast {lower} over {dtypes}"

@@ -40,6 +40,10 @@ def complete_stage(
         "batches": blobs.write(write_batches(table.rows, first_step=table.first_step)),
         "checkpoints": tuple(checkpoints),
     }
+    if table.skipped:
+        changes["skipped"] = tuple(table.skipped)
+    if table.recorded_denominators:
+        changes["loss_denominator"] = "recorded"
     if captured:
         changes["stochastic"] = stage.stochastic.model_copy(update={"augmentation": "recorded"})
     finished = stage.model_copy(update=changes)

@@ -17,12 +17,12 @@ class ForwardFacts:
     Attributes:
         batch_norm: Whether batch norms used the batch's statistics or the running ones.
         dropout: Rates of the dropouts that were active.
-        autocast: Whether operations ran in another precision than the parameters'.
+        lower_precision: The dtype that autocast cast operations to; None without autocast.
     """
 
     batch_norm: Literal["none", "batch", "running"] = "none"
     dropout: tuple[float, ...] = ()
-    autocast: bool = False
+    lower_precision: str | None = None
 
 
 def forward_facts(model: nn.Module) -> ForwardFacts:
@@ -33,8 +33,14 @@ def forward_facts(model: nn.Module) -> ForwardFacts:
     return ForwardFacts(
         batch_norm="none" if not norms else "batch" if by_batch else "running",
         dropout=tuple(rate for module in model.modules() if (rate := _dropout_rate(module)) > 0),
-        autocast=torch.is_autocast_enabled(device),
+        lower_precision=_lower_precision(device),
     )
+
+
+def _lower_precision(device: str) -> str | None:
+    if not torch.is_autocast_enabled(device):
+        return None
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
 
 
 def _dropout_rate(module: nn.Module) -> float:

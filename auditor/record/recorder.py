@@ -19,6 +19,7 @@ from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
 from auditor.record.estimate import state_size
 from auditor.record.evalset import ColumnValues, describe_column, write_dataset
 from auditor.record.export import export_graph
+from auditor.record.frozen_base import FrozenBase, read_frozen_base
 from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.self_check import require_reproducible
@@ -29,6 +30,7 @@ from auditor.record.stage_journal import StageJournal
 from auditor.record.transition import StateChange, state_change
 from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
+from auditor.stagelog.reduction import declared_loss
 from auditor.stagelog.size import LogEstimate, StagePlan, estimate_size
 from auditor.stagelog.strict_json import refusal
 
@@ -48,6 +50,8 @@ class Recorder:
         source_revision: Revision of the training code.
         clock: Where the time comes from.
         export: What turns the model into a graph.
+        frozen_base: A file of parameters that others have too: the log names it instead of holding
+            them, and it is supplied when the log is checked or audited.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Recorder:
         source_revision: str | None = None,
         clock: Clock | None = None,
         export: Exporter = export_graph,
+        frozen_base: FrozenBase | None = None,
     ) -> None:
         self._sink: LogSink = (
             FolderSink(Path(destination)) if isinstance(destination, Path | str) else destination
@@ -83,6 +88,8 @@ class Recorder:
                 labels=dict(labels or {}),
             )
         self._parts = LogParts(blobs=self._sink.blobs, run=run)
+        if frozen_base is not None:
+            self._parts.base, self._parts.external = read_frozen_base(frozen_base, model)
 
     @property
     def log(self) -> StageLog:
@@ -144,6 +151,7 @@ class Recorder:
         output: int = 0,
         example_inputs: tuple[Tensor, ...] | None = None,
         accumulation: int = 1,
+        accumulated: Literal["microbatches", "step"] = "microbatches",
         clipping: Clipping | None = None,
         augmentation: Literal["none", "not_recorded"] = "none",
         precision: str | None = None,
@@ -156,14 +164,19 @@ class Recorder:
         Args:
             name: Name in the log and in reports.
             optimizer: SGD, Adam or AdamW; its ``step()`` is what is recorded.
-            loss: A kind (mean over the step's examples) or the whole description.
+            loss: A kind, or the whole description; a kind alone is the mean over the step's
+                examples, for ``causal_lm`` over its tokens, for ``dpo`` against the model that the
+                stage started from.
             inputs: Name of each argument of ``model.forward``, in order, and its column.
             target: Column of the loss's target.
             kind: What the stage is for.
             weight: Column of per-example weights of the loss.
             output: Which output of the model the loss takes.
             example_inputs: Inputs for exporting the graph; by default rows of the first batch.
-            accumulation: Backward passes before a step, whose losses are divided by this number.
+            accumulation: Backward passes before a step.
+            accumulated: How a mean loss is accumulated: ``microbatches`` when the mean loss of each
+                is divided by ``accumulation``; ``step`` when the sum over all of them is divided
+                by the examples, or tokens, of the whole step.
             clipping: Gradient clipping before the step.
             augmentation: ``not_recorded`` when the model saw other tensors than the columns hold.
             precision: The parameters' by default.
@@ -185,8 +198,9 @@ class Recorder:
                 name=name,
                 kind=StageKind(kind),
                 bindings=Bindings(inputs=dict(inputs), target=target, weight=weight, output=output),
-                loss=Loss(kind=loss) if isinstance(loss, str) else loss,
+                loss=declared_loss(loss) if isinstance(loss, str) else loss,
                 accumulation=accumulation,
+                accumulated=accumulated,
                 clipping=clipping,
                 augmentation=augmentation,
                 precision=precision,
@@ -220,6 +234,7 @@ class Recorder:
                 blobs=self._sink.blobs,
                 writer=writer,
                 journal=journal,
+                stored=self._parts.stored,
                 draft=lambda own: self._parts.draft(own, change=change, infos=now.infos),
                 export=lambda examples: self._export(
                     self._model, examples, input_names=tuple(inputs)

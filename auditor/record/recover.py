@@ -10,7 +10,7 @@ from auditor.edge.journal import JOURNAL_FILE, read_journal
 from auditor.errors import ArtifactMissingError, AuditorError, StageLogError
 from auditor.record.complete import complete_stage
 from auditor.record.notes import Notes, read_notes
-from auditor.record.steps import StepTable
+from auditor.record.steps import StepTable, weighs_microbatches
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Checkpoint, CheckpointRole, Origin, StageLog
@@ -97,7 +97,7 @@ def _with_open_stage(notes: Notes, blobs: BlobStore, *, gaps: list[str]) -> Stag
         kind=stage.optimizer.kind,
         names={},
         accumulation=stage.accumulation,
-        mean=stage.loss.reduction == "mean",
+        mean=weighs_microbatches(stage.loss, stage.accumulated),
         groups=tuple(group.parameters for group in stage.groups),
         rows=notes.rows[: last - first],
         numbers=notes.numbers[: last - first],
@@ -116,7 +116,7 @@ def _whole_stages(log: StageLog, blobs: BlobStore, *, gaps: list[str]) -> StageL
     """Return the log up to the last stage whose blobs are all whole."""
     for count in range(len(log.stages), 0, -1):
         part = _first_stages(log, count)
-        damaged = [digest for digest in part.blobs() if not _is_readable(Digest(digest), blobs)]
+        damaged = [digest for digest in _held(part) if not _is_readable(Digest(digest), blobs)]
         if not damaged:
             if count < len(log.stages):
                 names = ", ".join(repr(stage.name) for stage in log.stages[count:])
@@ -151,6 +151,11 @@ def _first_stages(log: StageLog, count: int) -> StageLog:
 def _is_whole(checkpoint: Checkpoint, blobs: BlobStore) -> bool:
     digests = (checkpoint.parameters, checkpoint.optimizer)
     return all(_is_readable(Digest(digest), blobs) for digest in digests if digest is not None)
+
+
+def _held(log: StageLog) -> list[str]:
+    """Return the blobs that the folder must hold."""
+    return [digest for digest in log.blobs() if digest not in (log.external or {})]
 
 
 def _is_readable(digest: Digest, blobs: BlobStore) -> bool:

@@ -93,7 +93,7 @@ def _likely_causes(stage: Stage, facts: ForwardFacts) -> str:
         causes.append("a batch norm in train mode that sees other batches than declared")
     if facts.dropout:
         causes.append(f"active dropout {facts.dropout}")
-    if facts.autocast:
+    if facts.lower_precision:
         causes.append("autocast")
     causes += [
         f"another loss than {stage.loss.kind} ({stage.loss.reduction})",

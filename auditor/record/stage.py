@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.record.checkpoints import write_checkpoint
+from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
 from auditor.record.stage_journal import StageJournal
-from auditor.record.steps import StepTable
+from auditor.record.steps import StepTable, weighs_microbatches
 from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.batches import BatchRow
 from auditor.stagelog.blobs import BlobStore
@@ -32,7 +32,7 @@ from auditor.stagelog.log import (
 )
 from auditor.stagelog.record import Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
-from auditor.stagelog.unsupported import refuse_clipping, refuse_loss, refuse_optimizer
+from auditor.stagelog.unsupported import refuse_loss, refuse_optimizer
 
 NOTED_STEPS = 64
 """Steps are noted in the journal this often, and whenever a checkpoint is kept."""
@@ -50,6 +50,7 @@ class StageSettings(Record):
     bindings: Bindings
     loss: Loss
     accumulation: Annotated[int, Field(ge=1)]
+    accumulated: Literal["microbatches", "step"]
     clipping: Clipping | None
     augmentation: Literal["none", "not_recorded"]
     precision: str | None
@@ -79,6 +80,7 @@ class StageRecorder:
     writer: BackgroundWriter
     journal: StageJournal
     draft: Callable[["StageRecorder"], StageLog]
+    stored: StoredState | None
     graph: bytes | None = None
     facts: ForwardFacts = field(default_factory=ForwardFacts)
     used: dict[str, None] = field(default_factory=dict)
@@ -95,14 +97,13 @@ class StageRecorder:
             where = f"stage {self.settings.name!r}"
             refuse_optimizer(self.arithmetic, where=f"{where}: optimizer")
             refuse_loss(self.settings.loss, where=f"{where}: loss")
-            refuse_clipping(self.settings.clipping, where=f"{where}: clipping")
         self.table = StepTable(
             stage=self.settings.name,
             first_step=self.first_step,
             kind=self.arithmetic.kind,
             names=parameter_names(self.model),
             accumulation=self.settings.accumulation,
-            mean=self.settings.loss.reduction == "mean",
+            mean=weighs_microbatches(self.settings.loss, self.settings.accumulated),
         )
 
     def open(self) -> None:
@@ -181,6 +182,25 @@ class StageRecorder:
             self.capture.name, indices, weights, examples=self.capture.examples, part=microbatch
         )
 
+    def denominator(self, value: float) -> None:
+        """Declare what the sum of the next step's losses is divided by, where that is no mean.
+
+        A constant number of tokens, for instance; for a mean over the examples or tokens of the
+        step nothing needs to be declared. Declare it for every step of a stage, or for none.
+
+        Args:
+            value: Above 0. The loss's reduction does not count then.
+        """
+        self.table.declare_denominator(value)
+
+    def skip_step(self) -> None:
+        """Declare that the update of the declared batch did not take place.
+
+        For a gradient scaler that met infinity: ``optimizer.step()`` was not executed, parameters
+        and optimizer are as before, and the batch is no part of the recorded steps.
+        """
+        self.table.skip()
+
     def snapshot(self) -> Snapshot:
         """Return the training state as it is now."""
         return Snapshot(
@@ -228,9 +248,10 @@ class StageRecorder:
 
         def write() -> None:
             self._note_steps(step - self.first_step)
-            checkpoint = write_checkpoint(step, role, state, blobs=self.blobs)
-            self.kept.append(checkpoint)
-            self.journal.checkpoint(checkpoint)
+            written = write_state(step, role, state, blobs=self.blobs, before=self.stored)
+            for checkpoint in written.as_checkpoints:
+                self.kept.append(checkpoint)
+                self.journal.checkpoint(checkpoint)
 
         self.writer.submit(write)
 

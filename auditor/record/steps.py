@@ -10,8 +10,19 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 from auditor.errors import StageLogError
 from auditor.record.optimizers import group_hyperparameters
 from auditor.stagelog.batches import Batches, BatchRow
+from auditor.stagelog.log import Loss
 from auditor.stagelog.optimizer_columns import COLUMNS_OF
+from auditor.stagelog.reduction import divides_by_targets
 from auditor.stagelog.schedule import Schedule
+
+
+def weighs_microbatches(loss: Loss, accumulated: str) -> bool:
+    """Say whether examples of unequal microbatches get unequal weights.
+
+    Where a mean is divided by the weights of targets, these are counted when the log is read.
+    """
+    joined = loss.reduction == "mean" and accumulated == "microbatches"
+    return joined and not divides_by_targets(loss)
 
 
 @final
@@ -25,7 +36,10 @@ class StepTable:
         kind: Kind of the optimizer.
         names: Owner's name of every parameter of the model, by ``id``.
         accumulation: Microbatches of a step, as declared.
-        mean: Whether a step's loss is a mean.
+        mean: Whether a step's loss is the mean of those of its microbatches, each over its own
+            examples: see :func:`weighs_microbatches`.
+        skipped: Steps before which a step was skipped.
+        denominators: What each step's sum of losses is divided by, where that was declared.
     """
 
     stage: str
@@ -37,7 +51,10 @@ class StepTable:
     groups: tuple[tuple[str, ...], ...] = ()
     rows: list[tuple[BatchRow, ...]] = field(default_factory=list)
     numbers: list[list[dict[str, float]]] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    denominators: list[float | None] = field(default_factory=list)
     _pending: list[BatchRow] = field(default_factory=list)
+    _denominator: float | None = None
     _moved: list[list[bool]] = field(default_factory=list)
 
     @property
@@ -49,6 +66,11 @@ class StepTable:
     def where(self) -> str:
         """That step in messages."""
         return f"stage {self.stage!r}, step {self.next_step}"
+
+    @property
+    def recorded_denominators(self) -> bool:
+        """Whether steps have denominators of their own."""
+        return any(value is not None for value in self.denominators)
 
     def declare(self, row: BatchRow, *, microbatch: int | None) -> None:
         """Note examples of the next step.
@@ -71,12 +93,43 @@ class StepTable:
                 self.where,
                 expected="optimizer.step() after each declared batch",
                 found=f"a second batch of {row.dataset!r} before the step",
-                remedy="Do not declare a batch whose step is skipped; for gradient accumulation "
-                "declare accumulation=... in recorder.stage.",
+                remedy="Call stage.skip_step() where a gradient scaler skipped the step; for "
+                "gradient accumulation declare accumulation=... in recorder.stage.",
             )
         self._pending.append(
             row if row.microbatch == microbatch else replace(row, microbatch=microbatch)
         )
+
+    def declare_denominator(self, value: float) -> None:
+        """Note what the next step's sum of losses is divided by.
+
+        Raises:
+            StageLogError: If it is no positive number.
+        """
+        if not 0 < value < np.inf:
+            raise StageLogError(
+                self.where,
+                expected="a denominator above 0",
+                found=value,
+                remedy="Pass the number that the step's sum of losses is divided by.",
+            )
+        self._denominator = float(value)
+
+    def skip(self) -> None:
+        """Forget the declared batch, whose step a gradient scaler refused.
+
+        Raises:
+            StageLogError: If no batch was declared.
+        """
+        if not self._pending:
+            raise StageLogError(
+                self.where,
+                expected="a declared batch whose step was skipped",
+                found="none",
+                remedy="Call stage.skip_step() after stage.batch(...), in place of the step.",
+            )
+        self._pending, self._denominator = [], None
+        self.skipped.append(self.next_step)
 
     def begin_step(self, optimizer: TorchOptimizer) -> None:
         """Note the numbers and parameters that ``optimizer.step()`` is about to use.
@@ -96,7 +149,8 @@ class StepTable:
             group_hyperparameters(self.kind, group) for group in optimizer.param_groups
         ])
         self.rows.append(tuple(self._weighted(self._pending)))
-        self._pending = []
+        self.denominators.append(self._denominator)
+        self._pending, self._denominator = [], None
 
     def require_complete(self) -> None:
         """Refuse a stage without steps or with a batch that no step used.
@@ -111,6 +165,13 @@ class StepTable:
                 found="the end of the stage",
                 remedy="Declare a batch only when its step is executed.",
             )
+        if self.recorded_denominators and None in self.denominators:
+            raise StageLogError(
+                f"stage {self.stage!r}, step {self.first_step + self.denominators.index(None)}",
+                expected="a denominator for every step of the stage, or for none",
+                found="none",
+                remedy="Call stage.denominator(...) before every step.",
+            )
         if not self.rows:
             raise StageLogError(
                 f"stage {self.stage!r}",
@@ -122,13 +183,14 @@ class StepTable:
     def schedule(self) -> Schedule:
         """Return the hyperparameters of the groups that were trained, [steps, groups] each."""
         used = [position for position, names in enumerate(self.groups) if names]
-        return Schedule(
-            first_step=self.first_step,
-            columns={
-                name: np.array([[step[g][name] for g in used] for step in self.numbers])
-                for name in COLUMNS_OF[self.kind]
-            },
-        )
+        columns = {
+            name: np.array([[step[g][name] for g in used] for step in self.numbers])
+            for name in COLUMNS_OF[self.kind]
+        }
+        if self.recorded_denominators:
+            own = np.array(self.denominators, dtype=np.float64)
+            columns["denominator"] = np.repeat(own[:, None], len(used), axis=1)
+        return Schedule(first_step=self.first_step, columns=columns)
 
     def batches(self) -> Batches:
         """Return the examples of every step."""

@@ -11,7 +11,7 @@ from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.optimizer_columns import COLUMNS_OF
-from auditor.stagelog.schedule import Schedule, read_schedule
+from auditor.stagelog.schedule import OPTIONAL_COLUMNS, Schedule, read_schedule
 
 
 @final
@@ -140,14 +140,14 @@ def _check_row(log: StageLog, stage: Stage, row: BatchRow, *, where: str) -> Non
 
 
 def _check_domain(name: str, values: np.ndarray, *, first_step: int, where: str) -> None:
-    known = ~np.isnan(values) if name in {"clip_norm", "loss", "grad_norm"} else True
+    known = ~np.isnan(values) if name in OPTIONAL_COLUMNS else True
     finite = np.isfinite(values)
     match name:
         case "lr" | "weight_decay" | "momentum" | "grad_norm":
             domain, right = "a finite number >= 0", finite & (values >= 0)
         case "beta1" | "beta2":
             domain, right = "a number in [0, 1)", finite & (values >= 0) & (values < 1)
-        case "eps" | "clip_norm":
+        case "eps" | "clip_norm" | "denominator":
             domain, right = "a finite number > 0", finite & (values > 0)
         case _:
             domain, right = "a finite number", finite

@@ -77,6 +77,8 @@ class Loss(Record):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: tuple[float, ...] | None = None
     ignore_index: int | None = None
+    pos_weight: tuple[float, ...] | None = None  # of binary cross entropy
+    beta: Annotated[float, Field(gt=0)] | None = None  # of dpo
     reference: Literal["fixed", "stage_start"] | None = None
     graph: DigestField | None = None
 
@@ -118,15 +120,31 @@ class CheckpointRole(StrEnum):
 class Checkpoint(Record):
     """The training state at the start of ``step``.
 
-    ``parameters`` is a safetensors blob of parameters and buffers by name; ``optimizer`` one of
+    ``parameters`` is a safetensors blob of parameters and buffers by name; those that it lacks are
+    in ``unchanged``, blobs of earlier states of which a later one counts where two hold a name, and
+    of which names that the model does not have count nothing. ``optimizer`` is one of
     ``<slot>/<parameter>`` with slots ``momentum_buffer`` and ``initialised`` (SGD) or
     ``exp_avg``, ``exp_avg_sq`` and ``count`` (Adam, AdamW).
     """
 
     step: Annotated[int, Field(ge=0)]
+    unchanged: tuple[DigestField, ...] | None = None
     parameters: DigestField
     optimizer: DigestField | None = None
     role: CheckpointRole = Field(default=CheckpointRole.BOUNDARY, strict=False)
+
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Blobs of parameters and buffers; of a name in several the last one counts."""
+        return (*(self.unchanged or ()), self.parameters)
+
+
+class External(Record):
+    """A blob that the log names but does not hold, such as a base model that many runs share."""
+
+    place: Annotated[str, Field(min_length=1, max_length=1000)]
+    size_bytes: Annotated[int, Field(ge=0)]
 
 
 class Clipping(Record):
@@ -172,6 +190,8 @@ class Stage(Record):
     batches: DigestField | None = None
     checkpoints: tuple[Checkpoint, ...]
     accumulation: Annotated[int, Field(ge=1)] = 1
+    accumulated: Literal["microbatches", "step"] = "microbatches"  # a mean of their means, or one
+    skipped: tuple[int, ...] = ()  # steps before which a gradient scaler refused an update
     clipping: Clipping | None = None
     precision: str = "float32"
     stochastic: Stochastic = Stochastic()
@@ -215,6 +235,7 @@ class StageLog(Record):
     start: Checkpoint
     stages: tuple[Stage, ...]
     origin: Origin | None = None
+    external: dict[DigestField, External] | None = None
 
     def boundary(self, index: int) -> Checkpoint:
         """Return boundary checkpoint ``index``: 0 is ``start``, t + 1 is the end of stage t."""
@@ -248,7 +269,8 @@ class StageLog(Record):
                 note(shard.digest)
             note(dataset.coverage.hashes)
         for checkpoint in (self.start, *(c for s in self.stages for c in s.checkpoints)):
-            note(checkpoint.parameters)
+            for digest in checkpoint.values:
+                note(digest)
             note(checkpoint.optimizer)
         for stage in self.stages:
             note(stage.transition.added_values)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from auditor.errors import StageLogError
 from auditor.stagelog.dataset import Column
 from auditor.stagelog.log import CheckpointRole, Stage, StageLog
+from auditor.stagelog.rules_losses import check_loss
 
 MAX_STAGES = 256
 MAX_STEPS = 10**7
@@ -85,7 +86,7 @@ def check_stage(log: StageLog, index: int) -> None:
         raise _unknown(f"{where}.graph", found=stage.graph, known=log.graphs)
     _check_datasets(log, stage, where=where)
     _check_bindings(log, stage, where=f"{where}.bindings")
-    _check_loss(stage, where=f"{where}.loss")
+    check_loss(stage, where=f"{where}.loss")
     _check_checkpoints(stage, where=f"{where}.checkpoints")
     if stage.batches is not None and stage.examples_per_step is None:
         raise StageLogError(
@@ -156,31 +157,6 @@ def _check_bindings(log: StageLog, stage: Stage, *, where: str) -> None:
                     remedy="Datasets of one stage need the same bound columns.",
                 )
             first = first or (name, found)
-
-
-def _check_loss(stage: Stage, *, where: str) -> None:
-    loss = stage.loss
-    if loss.kind != "cross_entropy":
-        for field, unused in (
-            ("label_smoothing", loss.label_smoothing == 0),
-            ("class_weights", loss.class_weights is None),
-            ("ignore_index", loss.ignore_index is None),
-        ):
-            if not unused:
-                raise StageLogError(
-                    f"{where}.{field}",
-                    expected=f"nothing for the loss {loss.kind}",
-                    found="a value",
-                    remedy="It belongs to cross_entropy; leave it out.",
-                )
-    for position, weight in enumerate(loss.class_weights or ()):
-        if weight < 0:
-            raise StageLogError(
-                f"{where}.class_weights[{position}]",
-                expected="a number >= 0",
-                found=weight,
-                remedy="Correct the weight.",
-            )
 
 
 def _check_checkpoints(stage: Stage, *, where: str) -> None:

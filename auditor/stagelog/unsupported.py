@@ -1,11 +1,14 @@
 """What the schema can say but this version does not compute: refused by name, with a way out."""
 
 from auditor.errors import UnsupportedError
-from auditor.stagelog.log import Clipping, Loss, Optimizer, Stage, StageLog
+from auditor.stagelog.log import Loss, Optimizer, Stage, StageLog
+from auditor.stagelog.precision import PRECISIONS, parameter_precision
+from auditor.stagelog.reduction import TOKEN_LOSSES
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits", "mse")
-PRECISIONS = ("float32", "float64")
+LOSSES = (
+    "cross_entropy", "binary_cross_entropy_with_logits", "mse", "causal_lm", "dpo", "graph",
+)  # fmt: skip
 NOT_RECORDED = "not_recorded"
 """Kind of an optimizer that nobody noted, in a log made from checkpoints."""
 
@@ -59,7 +62,9 @@ def refuse_optimizer(optimizer: Optimizer, *, where: str) -> None:
             f"{where}.kind",
             expected=" or ".join(OPTIMIZERS),
             found=optimizer.kind,
-            remedy="Train this stage with torch.optim.SGD, Adam or AdamW.",
+            remedy="Train this stage with torch.optim.SGD, Adam or AdamW; or import its "
+            "checkpoints alone (`stageaudit log import`), which checkpoint_delta and task_vector "
+            "can answer from.",
         )
     if optimizer.amsgrad:
         raise UnsupportedError(
@@ -83,76 +88,31 @@ def refuse_loss(loss: Loss, *, where: str) -> None:
     Raises:
         UnsupportedError: Naming the loss or its option.
     """
-    if loss.graph is not None:
-        raise UnsupportedError(
-            f"{where}.graph",
-            expected="a built-in loss",
-            found="an ONNX loss graph",
-            remedy=f"Use one of {', '.join(LOSSES)}.",
-        )
     if loss.kind not in LOSSES:
         raise UnsupportedError(
             f"{where}.kind",
             expected=" or ".join(LOSSES),
             found=loss.kind,
-            remedy="Use a built-in loss on the outputs of the graph.",
+            remedy="Use a built-in loss on the outputs of the graph, or record your own as an "
+            "ONNX graph from (output, target) to the loss of each example: kind `graph`.",
         )
-    if loss.over == "tokens":
+    if loss.over == "tokens" and loss.kind not in TOKEN_LOSSES:
         raise UnsupportedError(
             f"{where}.over",
-            expected="examples",
+            expected=f"examples for the loss {loss.kind}",
             found="tokens",
-            remedy="Pack texts into blocks without padding; or declare reduction sum and "
-            "ignore_index, and give each row of a step the weight 1 / (tokens of the step).",
-        )
-    uneven = "class_weights" if loss.class_weights is not None else "ignore_index"
-    if loss.reduction == "mean" and getattr(loss, uneven) is not None:
-        # torch divides by the summed weights of the targets, not by the number of examples.
-        raise UnsupportedError(
-            f"{where}.{uneven}",
-            expected=f"no {uneven} with a mean over examples",
-            found=getattr(loss, uneven),
-            remedy="Train with reduction sum, or give each example its weight in the batch.",
-        )
-    if loss.reference is not None:
-        raise UnsupportedError(
-            f"{where}.reference",
-            expected="no reference model",
-            found=loss.reference,
-            remedy="Store the reference's outputs as a column and use a built-in loss.",
-        )
-
-
-def refuse_clipping(clipping: Clipping | None, *, where: str) -> None:
-    """Refuse gradient clipping.
-
-    Raises:
-        UnsupportedError: If there is any.
-    """
-    if clipping is not None:
-        raise UnsupportedError(
-            where,
-            expected="no gradient clipping",
-            found=f"{clipping.kind} {clipping.limit}",
-            remedy="Train without clipping, for instance with a lower learning rate or warm-up.",
+            remedy="Use causal_lm, or cross_entropy with a class for every token.",
         )
 
 
 def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
-    refuse_clipping(stage.clipping, where=f"{where}.clipping")
     if stage.precision not in PRECISIONS:
         raise UnsupportedError(
             f"{where}.precision",
             expected=" or ".join(PRECISIONS),
             found=stage.precision,
-            remedy="Train this stage in float32: mixed precision is not replayed exactly.",
-        )
-    if stage.loss_denominator == "recorded":
-        raise UnsupportedError(
-            f"{where}.loss_denominator",
-            expected="rows",
-            found="recorded",
-            remedy="Express the denominator by the weights of the batch rows.",
+            remedy="Train this stage in float32, or under torch.autocast in bfloat16 over float32 "
+            "parameters; float16 needs a gradient scaler, whose scales are not replayed.",
         )
     if stage.ema_decay is not None:
         raise UnsupportedError(
@@ -182,10 +142,10 @@ def _refuse_randomness(stage: Stage, *, where: str) -> None:
 
 def _refuse_mixed_precision(log: StageLog, stage: Stage, *, where: str) -> None:
     for name in sorted(stage.trainable):
-        if log.parameters[name].dtype != stage.precision:
+        if log.parameters[name].dtype != parameter_precision(stage.precision):
             raise UnsupportedError(
                 f'parameters["{name}"].dtype',
-                expected=f"{stage.precision}, the precision of {where}",
+                expected=f"{parameter_precision(stage.precision)}, for the precision of {where}",
                 found=log.parameters[name].dtype,
                 remedy="Keep all trained parameters in the precision of the stage.",
             )

@@ -11,7 +11,7 @@ from auditor.stagelog.rules_stages import check_stage, check_steps
 from auditor.stagelog.strict_json import load_object, parse_record
 from auditor.stagelog.unsupported import refuse_unsupported
 
-STAGELOG_MINOR = 1
+STAGELOG_MINOR = 2
 """The newest minor version that this release writes."""
 
 _MANIFEST = "stagelog.json"

@@ -6,7 +6,7 @@ import torch
 
 from auditor.dynamics.hyperparameters import stage_hyperparameters
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.stagelog.log import Clipping, Optimizer, Stage
+from auditor.stagelog.log import Optimizer, Stage
 from auditor.stagelog.schedule import Schedule
 from tests.support.cases import CASES, make_run
 
@@ -54,7 +54,6 @@ def test_adam_numbers_are_float64() -> None:
         ({"optimizer": Optimizer(kind="lion")}, r"optimizer\.kind"),
         ({"optimizer": Optimizer(kind="adam", amsgrad=True)}, r"optimizer\.amsgrad"),
         ({"optimizer": Optimizer(kind="sgd", maximize=True)}, r"optimizer\.maximize"),
-        ({"clipping": Clipping(kind="norm", limit=1.0)}, "clipping"),
     ],
 )
 def test_arithmetic_that_is_not_built_is_refused_by_name(

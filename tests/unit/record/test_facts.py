@@ -50,4 +50,5 @@ def test_autocast_is_seen() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = forward_facts(model)
 
-    assert (inside.autocast, forward_facts(model).autocast) == (True, False)
+    assert inside.lower_precision == "bfloat16"
+    assert forward_facts(model).lower_precision is None
