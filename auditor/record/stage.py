@@ -1,6 +1,6 @@
 """One stage while it trains: declared batches, hooks on the optimizer, checkpoints."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
@@ -154,7 +154,7 @@ class StageRecorder:
         if self.graph is None:
             columns = self.settings.bindings.inputs.values()
             self._require_columns(dataset.sample, dataset.name)
-            self.graph = self.export(tuple(dataset.sample[column] for column in columns))
+            self.graph = self.export(self._seen(dataset.sample[column] for column in columns))
         self._declare(dataset.name, indices, weights, examples=dataset.examples, part=microbatch)
 
     def batch_tensors(
@@ -176,7 +176,7 @@ class StageRecorder:
         self._require_columns(columns, self.capture.name)
         if self.graph is None:
             bound = self.settings.bindings.inputs.values()
-            self.graph = self.export(tuple(columns[column][:2] for column in bound))
+            self.graph = self.export(self._seen(columns[column][:2] for column in bound))
         indices = np.array(self.capture.append(columns), dtype=np.int64)
         self._declare(
             self.capture.name, indices, weights, examples=self.capture.examples, part=microbatch
@@ -288,6 +288,11 @@ class StageRecorder:
         row = BatchRow(dataset=dataset, indices=kept, weights=factors)
         self.table.declare(row, microbatch=part)
         self.used[dataset] = None
+
+    def _seen(self, columns: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Return what the model sees of some examples: the texts of a pair are two."""
+        pairs = self.settings.loss.kind == "dpo"
+        return tuple(column.flatten(0, 1) if pairs else column for column in columns)
 
     def _require_columns(self, columns: Mapping[str, Any], dataset: str) -> None:
         bindings = self.settings.bindings

@@ -1,0 +1,224 @@
+"""Losses and training facts: recorded, replayed and retrained without a stage, as plain torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from auditor.dynamics.consistency import check_segment
+from auditor.dynamics.run import Run
+from auditor.dynamics.state import TrainingState
+from auditor.dynamics.trajectory import Lane, advance
+from auditor.plan.request import Intervention
+from auditor.stagelog.log import Clipping, Loss
+from tests.support.cases import quiet
+from tests.support.facts_cases import (
+    IGNORED,
+    FactsCase,
+    bigram,
+    small_classifier,
+    texts,
+    trained,
+    vectors,
+)
+
+CLASS_WEIGHTS = (1.0, 0.3, 2.0)
+
+
+def clip_norm(parameters: Sequence[Tensor]) -> object:
+    return clip_grad_norm_(parameters, 0.2)
+
+
+def clip_value(parameters: Sequence[Tensor]) -> object:
+    return clip_grad_value_(parameters, 0.02)
+
+
+def weighted(model: nn.Module, _: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    return functional.cross_entropy(
+        model(rows["x"]),
+        rows["y"],
+        weight=torch.tensor(CLASS_WEIGHTS, dtype=torch.float64),
+        ignore_index=IGNORED,
+        label_smoothing=0.1,
+    )
+
+
+def tokens(model: nn.Module, _: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    logits = model(rows["ids"])[:, :-1].flatten(0, 1)
+    return functional.cross_entropy(logits, rows["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+
+
+def log_probability(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
+    losses = functional.cross_entropy(
+        model(ids)[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none", ignore_index=IGNORED
+    )
+    return -losses.sum(1)
+
+
+def preferences(model: nn.Module, start: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    ratios = []
+    for side in (0, 1):
+        pair = (rows["ids"][:, side], rows["labels"][:, side])
+        with torch.no_grad():
+            before = log_probability(start, *pair)
+        ratios.append(log_probability(model, *pair) - before)
+    margin = 0.5 * (ratios[0] - ratios[1])
+    losses = -0.9 * functional.logsigmoid(margin) - 0.1 * functional.logsigmoid(-margin)
+    return losses.mean()
+
+
+def positives(model: nn.Module, _: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    weight = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
+    target = functional.one_hot(rows["y"].clamp_min(0), 3).double()
+    return functional.binary_cross_entropy_with_logits(model(rows["x"]), target, pos_weight=weight)
+
+
+def squared(model: nn.Module, _: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    return functional.mse_loss(model(rows["x"]), rows["z"])
+
+
+def with_regression(seed: int) -> dict[str, Tensor]:
+    columns = vectors(seed)
+    return {**columns, "z": columns["x"][:, :3].sin()}
+
+
+def with_one_hot(seed: int) -> dict[str, Tensor]:
+    columns = vectors(seed)
+    return {**columns, "z": functional.one_hot(columns["y"].clamp_min(0), 3).double()}
+
+
+DPO = Loss(kind="dpo", beta=0.5, label_smoothing=0.1, ignore_index=IGNORED, reference="stage_start")
+CLASSES = FactsCase(
+    network=small_classifier, columns=vectors, inputs="x", target="y", loss_of=weighted,
+    loss=Loss(
+        kind="cross_entropy", class_weights=CLASS_WEIGHTS, ignore_index=IGNORED, label_smoothing=0.1
+    ),
+)  # fmt: skip
+TEXTS = FactsCase(
+    network=bigram, columns=lambda seed: texts(seed, shape=(24,)), inputs="ids", target="labels",
+    loss_of=tokens, loss="causal_lm",
+)  # fmt: skip
+PAIRS = FactsCase(
+    network=bigram, columns=lambda seed: texts(seed, shape=(24, 2)), inputs="ids", target="labels",
+    loss_of=preferences, loss=DPO,
+)  # fmt: skip
+NORM = {"clipping": Clipping(kind="norm", limit=0.2)}
+VALUE = {"clipping": Clipping(kind="value", limit=0.02)}
+
+
+def momentum(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    first, *rest = parameters
+    return torch.optim.SGD(
+        [{"params": rest}, {"params": [first], "lr": 0.3, "weight_decay": 0.0}],
+        lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.05,
+    )  # fmt: skip
+
+
+def two_groups(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    first, *rest = parameters
+    return torch.optim.AdamW(
+        [
+            {"params": rest, "weight_decay": 0.0},
+            {"params": [first], "lr": 0.05, "betas": (0.5, 0.9)},
+        ],
+        lr=1e-2,
+    )
+
+
+CASES = {
+    "label smoothing, class weights, ignore index": CLASSES,
+    "the same in unequal microbatches": replace(
+        CLASSES, microbatches=(3, 6, 2), declared={"accumulation": 3}
+    ),
+    "the same over the whole step": replace(
+        CLASSES, microbatches=(3, 6), declared={"accumulation": 2, "accumulated": "step"}
+    ),
+    "accumulation, clipping by norm": replace(
+        CLASSES, microbatches=(6, 6), clip=clip_norm, optimizer=momentum,
+        declared={"accumulation": 2, **NORM},
+    ),
+    "clipping by value": replace(CLASSES, clip=clip_value, declared=VALUE),
+    "clipping by norm, Adam, groups": replace(
+        CLASSES, clip=clip_norm, declared=NORM, optimizer=two_groups
+    ),
+    "causal LM of unequal lengths": TEXTS,
+    "causal LM, unequal microbatches": replace(
+        TEXTS, microbatches=(2, 4), declared={"accumulation": 2}
+    ),
+    "causal LM, one mean a step": replace(
+        TEXTS, microbatches=(2, 4), declared={"accumulation": 2, "accumulated": "step"}
+    ),
+    "preferences against the stage's start": PAIRS,
+    "weights of positives": replace(
+        CLASSES, columns=with_one_hot, target="z", loss_of=positives,
+        loss=Loss(kind="binary_cross_entropy_with_logits", pos_weight=CLASS_WEIGHTS),
+    ),
+    "squared error": replace(
+        CLASSES, columns=with_regression, target="z", loss_of=squared, loss="mse"
+    ),
+}  # fmt: skip
+
+
+def parameters_of(run: Run, state: TrainingState, *, stage: int) -> dict[str, Tensor]:
+    return run.layout(stage).unflatten(state.theta)
+
+
+def close(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
+    assert set(found) == set(truth)
+    for name, tensor in truth.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_replay_is_the_training(case: FactsCase) -> None:
+    boundaries, run = trained(case)
+
+    for index in range(2):
+        end = advance(run, index, [run.boundary(index)], lanes=[Lane()], on_block=quiet).states[0]
+        close(parameters_of(run, end, stage=index), boundaries[index + 1])
+        assert check_segment(run, index, on_block=quiet).verdict == "consistent"
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_retraining_without_the_first_stage_is_torch_without_it(case: FactsCase) -> None:
+    _, run = trained(case)
+    truth, _ = trained(case, skip=frozenset({0}))
+
+    found = without_first_stage(run)
+
+    close(parameters_of(run, found, stage=1), truth[2])
+    assert not torch.allclose(found.theta, run.boundary(2).theta, atol=1e-3)
+
+
+def without_first_stage(run: Run) -> TrainingState:
+    skip = Lane(intervention=Intervention(stage="stage0", kind="skip"))
+    state = advance(run, 0, [run.boundary(0)], lanes=[skip], on_block=quiet).states[0]
+    return advance(run, 1, [state], lanes=[Lane()], on_block=quiet).states[0]
+
+
+def test_a_fixed_reference_stays_as_recorded() -> None:
+    case = replace(PAIRS, loss=DPO.model_copy(update={"reference": "fixed"}))
+    boundaries, run = trained(case)
+    fixed = case.network()
+    fixed.load_state_dict(boundaries[1])
+    truth, _ = trained(replace(case, steps=5), skip=frozenset({0}), reference=fixed)
+
+    found = without_first_stage(run)
+
+    close(parameters_of(run, found, stage=1), truth[2])
+    other = without_first_stage(trained(PAIRS)[1])
+    assert not torch.allclose(found.theta, other.theta, atol=1e-4)
+
+
+def test_a_forgotten_fact_is_inconsistent() -> None:
+    facts: list[Callable[[FactsCase], FactsCase]] = [
+        lambda case: replace(case, clip=clip_norm),
+        lambda case: replace(case, loss=Loss(kind="cross_entropy", ignore_index=IGNORED)),
+    ]
+    for forget in facts:
+        _, run = trained(forget(CLASSES))
+        assert check_segment(run, 1, on_block=quiet).verdict == "inconsistent"
