@@ -57,11 +57,7 @@ def _counted(run: Run, stage_index: int, examples: StageExamples) -> StageExampl
         divisor = _sums(_shares(run, stage, examples), step)
     else:
         part = step * stage.accumulation + examples.microbatch
-        counts = np.array([
-            len(np.unique(examples.microbatch[begin:end]))
-            for begin, end in zip(examples.offsets[:-1], examples.offsets[1:], strict=True)
-        ])  # fmt: skip
-        divisor = counts[step] * _sums(_shares(run, stage, examples), part)
+        divisor = stage.accumulation * _sums(_shares(run, stage, examples), part)
     # Where no target counts every loss is 0, and so is what it is divided into.
     factor = np.divide(sizes[step], divisor, out=np.zeros(len(step)), where=divisor > 0)
     weights = factor if examples.weights is None else examples.weights * factor
