@@ -5,7 +5,6 @@ from torch import Tensor
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.errors import InternalError
-from auditor.model.tensors import read_tensors
 
 
 def final_tensors(run: Run, state: TrainingState) -> dict[str, Tensor]:
@@ -23,8 +22,7 @@ def final_tensors(run: Run, state: TrainingState) -> dict[str, Tensor]:
         One tensor for every tensor of the final checkpoint, on the CPU.
     """
     last = len(run.log.stages)
-    digest = run.log.boundary(last).parameters
-    recorded = read_tensors(run.read(digest, where="final checkpoint"), where="final checkpoint")
+    recorded = {name: tensor.cpu() for name, tensor in run.final_tensors().items()}
     computed = {**run.layout(last - 1).unflatten(state.theta), **state.buffers}
     return {
         name: _like(tensor, name, run=run, computed=computed) for name, tensor in recorded.items()

@@ -74,12 +74,7 @@ class FolderBlobs:
             descriptor = os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise _missing(digest) from error
-        try:
-            # An empty file cannot be mapped.
-            empty = os.fstat(descriptor).st_size == 0
-            data = memoryview(b"" if empty else mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-        finally:
-            os.close(descriptor)
+        data = _mapped(descriptor)
         if sha256(data) != digest:
             raise ArtifactDigestError(
                 f"blob {digest}",
@@ -107,6 +102,30 @@ class FolderBlobs:
         for path in sorted((self.root / "sha256").glob("[0-9a-f][0-9a-f]/*")):
             if len(path.name) == 64:
                 yield Digest(path.name)
+
+
+def map_file(path: Path) -> memoryview:
+    """Return a whole file as a read-only memory map.
+
+    Raises:
+        ArtifactMissingError: If it cannot be read.
+    """
+    try:
+        return _mapped(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise ArtifactMissingError(
+            str(path), expected="a readable file", found=error.strerror, remedy="Check the path."
+        ) from error
+
+
+def _mapped(descriptor: int) -> memoryview:
+    """Map an open file and close it."""
+    try:
+        # An empty file cannot be mapped.
+        empty = os.fstat(descriptor).st_size == 0
+        return memoryview(b"" if empty else mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
 
 
 def write_durably(target: Path, data: bytes | bytearray | memoryview, *, mode: int) -> None:

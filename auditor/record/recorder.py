@@ -29,6 +29,7 @@ from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
 from auditor.record.stage_journal import StageJournal
 from auditor.record.transition import StateChange, state_change
 from auditor.record.writer import BackgroundWriter
+from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Bindings, Clipping, Loss, Run, StageKind, StageLog
 from auditor.stagelog.reduction import declared_loss
 from auditor.stagelog.size import LogEstimate, StagePlan, estimate_size
@@ -88,8 +89,11 @@ class Recorder:
                 labels=dict(labels or {}),
             )
         self._parts = LogParts(blobs=self._sink.blobs, run=run)
+        self._named: dict[Digest, memoryview] = {}
         if frozen_base is not None:
-            self._parts.base, self._parts.external = read_frozen_base(frozen_base, model)
+            base = read_frozen_base(frozen_base, model)
+            self._parts.base, self._parts.external = base.stored, {base.digest: base.entry}
+            self._named[base.digest] = base.data
 
     @property
     def log(self) -> StageLog:
@@ -265,7 +269,11 @@ class Recorder:
         stage.journal.checkpoint(log.stages[-1].checkpoints[-1])
         if stage.settings.self_check == "replay":
             require_reproducible(
-                log, self._sink.blobs, facts=stage.facts, device=str(_device(self._model))
+                log,
+                self._sink.blobs,
+                facts=stage.facts,
+                device=str(_device(self._model)),
+                named=self._named,
             )
         self._parts.accept(log)
         self._sink.write_manifest(log)

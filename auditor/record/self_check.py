@@ -1,5 +1,6 @@
 """Replay a stage's first steps through its exported graph and compare with what happened."""
 
+from collections.abc import Mapping
 from typing import final
 
 from auditor.dynamics.consistency import check_segment
@@ -16,7 +17,12 @@ from auditor.stagelog.schedule import Schedule, read_schedule, write_schedule
 
 
 def require_reproducible(
-    log: StageLog, blobs: BlobStore, *, facts: ForwardFacts, device: str
+    log: StageLog,
+    blobs: BlobStore,
+    *,
+    facts: ForwardFacts,
+    device: str,
+    named: Mapping[Digest, memoryview],
 ) -> SegmentFinding:
     """Replay the last stage from its start to its witness and refuse a deviation.
 
@@ -25,6 +31,7 @@ def require_reproducible(
         blobs: Its blobs.
         facts: Modes of the modules while it trained, for the diagnosis.
         device: Where it trained: another device rounds differently.
+        named: Blobs that the log names and does not hold.
 
     Returns:
         What the comparison found.
@@ -33,7 +40,7 @@ def require_reproducible(
         StageLogError: If the replay ends elsewhere than the training did.
     """
     index = len(log.stages) - 1
-    scratch = _Scratch(blobs)
+    scratch = _Scratch(blobs, named)
     short = shortened(log, scratch)
     run = Run(short, digest_of(short), scratch, device=device)
     finding = check_segment(run, index, on_block=lambda _done, _total: None)
@@ -108,9 +115,9 @@ def _likely_causes(stage: Stage, facts: ForwardFacts) -> str:
 class _Scratch:
     """A store whose writes stay in memory: the shortened stage is no part of the log."""
 
-    def __init__(self, blobs: BlobStore) -> None:
+    def __init__(self, blobs: BlobStore, named: Mapping[Digest, memoryview]) -> None:
         self._blobs = blobs
-        self._own: dict[Digest, bytes] = {}
+        self._own: dict[Digest, bytes | memoryview] = dict(named)
 
     def has(self, digest: Digest) -> bool:
         """Return whether the blob is stored."""

@@ -1,6 +1,6 @@
 """Compare the blobs of a log with what its manifest says about them; needs ``[log]``, no torch."""
 
-from auditor.errors import StageLogError
+from auditor.errors import PreconditionError, StageLogError
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.content_datasets import check_dataset_content, check_targets
 from auditor.stagelog.content_states import check_added_values, check_checkpoint
@@ -29,6 +29,7 @@ def check_content(log: StageLog, blobs: BlobStore) -> None:
         NumericalError: If a recorded tensor is not finite.
         ArtifactMissingError: If a blob is not stored.
         ArtifactDigestError: If stored bytes differ from their digest.
+        PreconditionError: If a file that the log only names was not supplied.
     """
     _require_stored(log, blobs)
     for name, graph in log.graphs.items():
@@ -98,6 +99,14 @@ def _check_classes(log: StageLog, stage: Stage, blobs: BlobStore) -> None:
 def _require_stored(log: StageLog, blobs: BlobStore) -> None:
     """Name all missing blobs at once: one more push brings them."""
     missing = [digest for digest in log.blobs() if not blobs.has(Digest(digest))]
+    for digest in missing:
+        if log.external is not None and digest in log.external:
+            raise PreconditionError(
+                f"external {digest}",
+                expected=f"the file from {log.external[digest].place}",
+                found="nothing",
+                remedy="Fetch it and run `stageaudit log attach DIR FILE`: the log only names it.",
+            )
     if missing:
         # Reading raises the store's own error for the first of them.
         blobs.read(Digest(missing[0]))

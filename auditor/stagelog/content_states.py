@@ -1,6 +1,6 @@
 """Checkpoints and added values against the parameters of the manifest."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def check_checkpoint(
         NumericalError: If a number is not finite.
     """
     owners = [name for name in present if log.parameters[name].tied_to is None]
-    _check_values(log, checkpoint.parameters, blobs, names=owners, where=f"{where}.parameters")
+    _check_values(log, checkpoint.values, blobs, names=owners, where=f"{where}.parameters")
     if checkpoint.optimizer is None:
         return
     where = f"{where}.optimizer"
@@ -90,23 +90,30 @@ def check_added_values(log: StageLog, stage: Stage, blobs: BlobStore, *, where: 
     """
     if stage.transition.added_values is not None:
         names = [n for n in stage.transition.added if log.parameters[n].tied_to is None]
-        _check_values(log, stage.transition.added_values, blobs, names=names, where=where)
+        _check_values(log, (stage.transition.added_values,), blobs, names=names, where=where)
 
 
 def _check_values(
-    log: StageLog, digest: str, blobs: BlobStore, *, names: Collection[str], where: str
+    log: StageLog, digests: Sequence[str], blobs: BlobStore, *, names: Collection[str], where: str
 ) -> None:
-    data = blobs.read(Digest(digest))
-    entries = tensor_entries(data, where=where)
-    wrong = sorted(set(names) ^ set(entries))
+    """Check the values in the last blob, and that the others hold the rest."""
+    values: dict[str, tuple[memoryview, TensorEntry]] = {}
+    entries: Mapping[str, TensorEntry] = {}
+    for digest in digests:
+        data = blobs.read(Digest(digest))
+        entries = tensor_entries(data, where=where)
+        # Of the others only what the model has counts; of the last one everything.
+        last = digest == digests[-1]
+        values |= {n: (data, entry) for n, entry in entries.items() if last or n in names}
+    wrong = sorted(set(names) ^ set(values))
     if wrong:
         raise StageLogError(
             where,
             expected=f"the {len(names)} parameters and buffers of the model there",
-            found=f"{len(entries)}; differing: {', '.join(wrong[:3])}",
+            found=f"{len(values)}; differing: {', '.join(wrong[:3])}",
             remedy="Record all of them by their names in the state dict, ties once.",
         )
-    for name, entry in entries.items():
+    for name, (data, entry) in values.items():
         info = log.parameters[name]
         _check_entry(data, entry, dtype=info.dtype, shape=info.shape, where=f"{where}[{name}]")
 

@@ -13,6 +13,7 @@ from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import Stage, StageLog
 from auditor.stagelog.validate import validate
 from service.cli.levels import LEVELS
+from service.cli.log_attach import attach
 from service.cli.log_check import FolderArgument, check, refusal
 from service.cli.log_estimate import estimate
 from service.cli.log_import import import_log
@@ -22,6 +23,7 @@ from service.cli.output import JsonOption, console, emit
 
 app = typer.Typer(help="Look at stage logs and check them.", no_args_is_help=True)
 app.command("check")(check)
+app.command("attach")(attach)
 app.command("estimate")(estimate)
 app.command("import")(import_log)
 app.command("recover")(recover)
