@@ -20,16 +20,14 @@ from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, read_lo
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.auto import AutoSettings
+from auditor.estimators.checkpoint_delta import CheckpointDeltaSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import (
-    AaScoreSettings,
-    AutoSettings,
-    CheckpointDeltaSettings,
-    EstimatorSettings,
-    RetrainSettings,
-    SubsampledReplaySettings,
-    TaskVectorSettings,
-)
+from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.digest import Digest, canonical_bytes
 from benchmarks.measuring import machine_facts, publish, read_options
 from service.demo.recording import DemoFolders, record_training, write_evaluation_data

@@ -15,8 +15,10 @@ from typing import Any
 from auditor.audit.local import run_audit
 from auditor.edge.result_index import FolderIndex
 from auditor.effects import Query, QueryKind
+from auditor.estimators.auto import AutoSettings
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import AutoSettings, EstimatorSettings, RetrainSettings
+from auditor.plan.settings import EstimatorSettings
 from benchmarks.fidelity.recording import Recorded, record
 from benchmarks.fidelity.truth import boundaries_of
 from benchmarks.fidelity.workloads import WORKLOADS

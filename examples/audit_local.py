@@ -16,8 +16,8 @@ from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import AuditorError
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import SubsampledReplaySettings
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
 

@@ -6,7 +6,7 @@ from typing import final
 from auditor.audit.planning import data_of
 from auditor.effects import Probe, QueryKind
 from auditor.errors import UnsupportedError
-from auditor.plan.check import metrics_of
+from auditor.plan.asked import metrics_of
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -48,7 +48,7 @@ class Admission:
             MissingBlobsError: If evaluation data or a metric's graph was not sent.
             UnsupportedError: If it asks for values of an outside tool.
             AuditorError: If the request cannot be answered; see
-                :func:`auditor.plan.check.check_request`.
+                :func:`auditor.audit.check.check_request`.
         """
         refuse_tools(request)
         self._catalogue.stage_log(tenant, Digest(request.log))

@@ -67,7 +67,7 @@ class AuditPlanner:
         """Refuse a request that cannot be answered.
 
         Raises:
-            AuditorError: See :func:`auditor.plan.check.check_request`.
+            AuditorError: See :func:`auditor.audit.check.check_request`.
         """
         sets: dict[str, EvaluationSet] = {
             digest: parse_evaluation_set(self._blobs.read(Digest(digest)))

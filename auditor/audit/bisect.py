@@ -31,9 +31,9 @@ from auditor.audit.local import (
 )
 from auditor.audit.results import BlobValues
 from auditor.effects import Probe, Query
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.actions import ActionKey, ActionSpec, Advance, key_of
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import RetrainSettings
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.log import StageLog

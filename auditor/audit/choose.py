@@ -16,16 +16,15 @@ from auditor.audit.questions import Row, questions_of
 from auditor.audit.rows import paired
 from auditor.effects import Verdict
 from auditor.errors import NumericalError, PreconditionError
-from auditor.estimators.auto import Auto
+from auditor.estimators.auto import AUTO_FRACTIONS, CHECK_SHARE, Auto, AutoSettings
 from auditor.estimators.base import Estimator, Finished, Question, Sample
 from auditor.estimators.interval import Summary, error_scale, summarise
-from auditor.estimators.registry import estimator_for
+from auditor.estimators.registry import estimator_for, resolved
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.plan.actions import ActionSpec, key_of
 from auditor.plan.request import AuditRequest
 from auditor.plan.sampling import has_two_resolutions
-from auditor.plan.settings import AUTO_FRACTIONS, CHECK_SHARE, AutoSettings, resolve
 from auditor.report.schema import Choice
 from auditor.stagelog.log import StageLog
 
@@ -56,7 +55,7 @@ def choose(request: AuditRequest, log: StageLog, values: Finished) -> Chosen:
     Raises:
         PreconditionError: If the budget is below what the smallest replay costs.
     """
-    settings = resolve(request.estimator)
+    settings = resolved(request.estimator)
     if not isinstance(settings, AutoSettings):
         return Chosen(estimator=estimator_for(settings), complete=True)
     rows = list(questions_of(request, log))

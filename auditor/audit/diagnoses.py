@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from auditor.plan.check import interventions_of, parts_of
+from auditor.plan.asked import interventions_of, parts_of
 from auditor.plan.request import AuditRequest, Intervention
 from auditor.report.diagnosis import reference_smaller_than_batch, stage_without_update
 from auditor.report.schema import Diagnosis

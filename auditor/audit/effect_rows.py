@@ -15,11 +15,10 @@ from auditor.estimators.calibration import MULTIPLICITY_ABOVE
 from auditor.estimators.interval import Summary, summarise
 from auditor.estimators.multiplicity import discoveries
 from auditor.estimators.noise import NoiseKind, NoiseSpread, noise_for, noise_spread
-from auditor.estimators.registry import BASELINES
+from auditor.estimators.registry import BASELINES, resolved
 from auditor.estimators.verdict import verdict_of
 from auditor.plan.actions import ActionKey, key_of
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import resolve
 from auditor.report.diagnosis import constant_query, diverges, noise_not_resolved
 from auditor.report.schema import Diagnosis, Multiplicity
 
@@ -45,7 +44,7 @@ class EffectRows:
 
     def __init__(self, request: AuditRequest, values: BlobValues, *, estimator: Estimator) -> None:
         self._request, self._values, self._estimator = request, values, estimator
-        self._settings = resolve(request.estimator)
+        self._settings = resolved(request.estimator)
         self._entries: list[_Entry] = []
         self._diagnoses: list[Diagnosis] = []
 

@@ -14,7 +14,7 @@ from auditor.estimators.base import Estimator, Floats, Question, Sample
 from auditor.estimators.interval import summarise
 from auditor.estimators.shapley import Coalition, coalitions, shapley_values
 from auditor.plan.actions import ActionSpec, Sweep
-from auditor.plan.check import interventions_of
+from auditor.plan.asked import interventions_of
 from auditor.plan.check_finer import players_of
 from auditor.plan.curvature import step_curvature
 from auditor.plan.finer import AllocationRequest, TimelineRequest

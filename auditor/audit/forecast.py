@@ -14,10 +14,10 @@ from auditor.effects import Probe, Query, QueryKind
 from auditor.errors import NumericalError
 from auditor.estimators.base import Estimator
 from auditor.estimators.detectable import detectable_effect
+from auditor.estimators.registry import resolved
 from auditor.estimators.retrain import Retrain
 from auditor.plan.actions import ActionKey, key_of
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import resolve
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest
@@ -131,7 +131,7 @@ def _of_query(
 ) -> QueryForecast:
     detectable: float | None = None
     basis: Basis = "unknown"
-    if resolve(request.estimator).id == "retrain":
+    if resolved(request.estimator).id == "retrain":
         detectable, basis = 0.0, "exact"
     elif replayed:
         detectable, basis = max(replayed), "replicas"

@@ -3,7 +3,7 @@
 from auditor.audit.outside import tools_of
 from auditor.effects import Effect, Probe
 from auditor.plan.actions import SegmentFinding
-from auditor.plan.check import interventions_of, parts_of
+from auditor.plan.asked import interventions_of, parts_of
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Limitation, Multiplicity
 from auditor.report.wording import LIMITATIONS

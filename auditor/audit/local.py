@@ -51,7 +51,7 @@ def prepare(request: AuditRequest, blobs: BlobStore) -> StageLog:
 
     Raises:
         AuditorError: If the log or the request is not answerable; see
-            :func:`auditor.plan.check.check_request`.
+            :func:`auditor.audit.check.check_request`.
     """
     log = parse_manifest(blobs.read(Digest(request.log)))
     validate(log)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from auditor.audit.binding import binding_of
+from auditor.audit.check import check_request
 from auditor.audit.choose import choose
 from auditor.audit.finer import finer_actions
 from auditor.audit.log_check import log_checks
@@ -17,16 +18,15 @@ from auditor.audit.repair import repair_actions
 from auditor.audit.results import BlobValues
 from auditor.estimators.base import Estimator
 from auditor.estimators.noise import noise_for
-from auditor.estimators.registry import BASELINES
+from auditor.estimators.registry import BASELINES, resolved
 from auditor.plan.actions import (
     ActionKey,
     ActionSpec,
     WriteReport,
     key_of,
 )
-from auditor.plan.check import check_request, data_of
+from auditor.plan.asked import data_of
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import resolve
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.log import StageLog
@@ -55,7 +55,7 @@ def plan_round(
     """Return the actions of an audit.
 
     Args:
-        request: A request that :func:`auditor.plan.check.check_request` accepted.
+        request: A request that :func:`auditor.audit.check.check_request` accepted.
         log: The log it names.
         results: Finished actions, which ``auto`` reads.
         blobs: Where their results are.
@@ -91,7 +91,7 @@ def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> It
     if binding is not None:
         yield binding
     yield from log_checks(request, log)
-    noise = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
+    noise = [noise_for(kind, resolved(request.estimator)) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]
     for row in questions_of(request, log):
         for question in row.questions:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from auditor.effects import Probe, Query
 from auditor.estimators.base import Question
-from auditor.plan.check import interventions_of
+from auditor.plan.asked import interventions_of
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.log import StageLog
 

@@ -11,12 +11,14 @@ from typing import Literal
 from auditor.audit.questions import Row, questions_of
 from auditor.errors import InternalError
 from auditor.estimators.base import Question
+from auditor.estimators.registry import resolved
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.actions import ActionSpec, Advance, Evaluate, ExportState
+from auditor.plan.asked import interventions_of
 from auditor.plan.chains import chain_from, end_of
-from auditor.plan.check import interventions_of
 from auditor.plan.repair import RepairRequest
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import EstimatorSettings, SubsampledReplaySettings, resolve
+from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.log import StageLog
 
 EXPORTED_REPLICA = 0
@@ -72,7 +74,7 @@ def evaluations_after(row: Row, settings: EstimatorSettings) -> tuple[Evaluate, 
 def export_of(request: AuditRequest, log: StageLog, repair: RepairRequest) -> ExportState:
     """Return the action that writes the repaired model."""
     question = next(repaired_rows(request, log, repair)).questions[0]
-    chain = repaired_chain(question, resolve(request.estimator))
+    chain = repaired_chain(question, resolved(request.estimator))
     return ExportState(log=request.log, state=end_of(chain, log))
 
 
@@ -80,7 +82,7 @@ def repair_actions(request: AuditRequest, log: StageLog) -> Iterator[ActionSpec]
     """Yield what a repair needs, dependencies first; nothing for a request without one."""
     if request.repair is None:
         return
-    settings = resolve(request.estimator)
+    settings = resolved(request.estimator)
     for row in repaired_rows(request, log, request.repair):
         yield from repaired_chain(row.questions[0], settings)
         yield from evaluations_after(row, settings)

@@ -12,9 +12,9 @@ from auditor.audit.repair import (
 )
 from auditor.audit.results import BlobValues
 from auditor.estimators.base import Floats
+from auditor.estimators.registry import resolved
 from auditor.plan.repair import Goal
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import resolve
 from auditor.report.repair import (
     BeforeAfter,
     GoalOutcome,
@@ -34,7 +34,7 @@ def repair_of(request: AuditRequest, log: StageLog, values: BlobValues) -> Repai
     """
     if request.repair is None:
         return None
-    settings = resolve(request.estimator)
+    settings = resolved(request.estimator)
     rows = list(repaired_rows(request, log, request.repair))
     model = values.bytes_of(export_of(request, log, request.repair))
     queries = []

@@ -25,7 +25,7 @@ from auditor.audit.results import BlobValues
 from auditor.effects import Effect
 from auditor.estimators.base import Estimator, Question
 from auditor.estimators.noise import noise_for
-from auditor.estimators.registry import BASELINES
+from auditor.estimators.registry import kind_of, resolved
 from auditor.estimators.retrain import Retrain
 from auditor.plan.actions import (
     ActionKey,
@@ -35,7 +35,6 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import AaScoreSettings, CheckpointJumpSettings, SettleSettings, resolve
 from auditor.report.schema import (
     Cost,
     Disagreement,
@@ -82,7 +81,7 @@ def write_report(
         QueryError: If the rows of a probe are no pairs.
     """
     values = BlobValues(blobs, results)
-    settings = resolve(request.estimator)
+    settings = resolved(request.estimator)
     chosen = choose(request, log, values)
     estimator = chosen.estimator
     rows = EffectRows(request, values, estimator=estimator)
@@ -95,8 +94,7 @@ def write_report(
             require_same_examples(row, estimator, values)
             single.add(row, sample)
     effects = rows.effects
-    without = AaScoreSettings | CheckpointJumpSettings | SettleSettings
-    if isinstance(settings, without) or settings.id in BASELINES:
+    if kind_of(settings).interval == "no":
         absent["interval"] = NotComputed(
             what="low, high, spread, self_check",
             why=f"the error of {settings.id} on this log was not measured",
@@ -248,7 +246,7 @@ def _noise_cost(request: AuditRequest, log: StageLog, estimator: Estimator) -> f
         return None
     questions = [question for row in questions_of(request, log) for question in row.questions]
     shared = {key_of(spec) for q in questions for spec in estimator.actions(q)}
-    replays = [noise_for(kind, resolve(request.estimator)) for kind in request.noise]
+    replays = [noise_for(kind, resolved(request.estimator)) for kind in request.noise]
     own = [spec for of in replays for q in questions for spec in of.actions(q)]
     return _over_retraining([spec for spec in own if key_of(spec) not in shared], questions, log)
 

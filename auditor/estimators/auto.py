@@ -9,15 +9,36 @@ rungs below; :mod:`auditor.audit.choose` does that.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Annotated, Literal, final
 
+from pydantic import Field
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.plan.actions import ActionSpec
-from auditor.plan.settings import AUTO_FRACTIONS
+from auditor.plan.settings import OwnSettings
+
+DEFAULT_TOLERANCE = 0.05  # in the unit of each query
+CHECK_SHARE = 0.1
+"""Part of the budget, or of retraining everything, that ``auto`` spends on checking itself."""
+AUTO_FRACTIONS = (1 / 16, 1 / 8, 1 / 4)
+"""Resolutions that ``auto`` tries, each with half of itself, before it retrains exactly."""
+
+
+class AutoSettings(OwnSettings):
+    """The cheapest estimator whose measured error is within ``tolerance``, up to exact retraining.
+
+    ``tolerance`` bounds half the width of an effect's interval, in the query's unit, or relative to
+    an effect larger than 1. ``budget`` bounds
+    what the audit may cost, in gradient-examples over those of exact retraining.
+    """
+
+    id: Literal["auto"] = "auto"
+    tolerance: Annotated[float, Field(gt=0)] = DEFAULT_TOLERANCE
+    budget: Annotated[float, Field(gt=0)] | None = None
 
 
 @final
@@ -88,3 +109,16 @@ class Auto(Estimator):
 
     def _tried(self, label: str) -> tuple[int, ...]:
         return self.path.get(label, (0,))
+
+
+AUTO = EstimatorKind(
+    settings=AutoSettings,
+    build=lambda _: Auto(),
+    level=2,
+    answers="each intervention by the cheapest replay whose interval is within the tolerance: "
+    "on 1/16, 1/8 or 1/4 of every batch, then exactly",
+    cost="3/32 × retraining's examples for the first rung, as much again for the self-check; "
+    "at most the budget",
+    interval="yes",
+    allocates=True,
+)

@@ -1,13 +1,21 @@
 """``checkpoint_delta``: gamma after the stage minus gamma before it; what people look at today."""
 
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Floats, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import boundary_as_final, is_whole_skip
+from auditor.plan.settings import OwnSettings
+
+
+class CheckpointDeltaSettings(OwnSettings):
+    """gamma after the stage minus gamma before it."""
+
+    id: Literal["checkpoint_delta"] = "checkpoint_delta"
 
 
 @final
@@ -40,3 +48,15 @@ class CheckpointDelta(Estimator):
     def _at(question: Question, boundary: int, values: Values) -> Floats:
         _, state = boundary_as_final(question.log, question.log_digest, boundary)
         return values.per_example(question.evaluate(state))
+
+
+CHECKPOINT_DELTA = EstimatorKind(
+    settings=CheckpointDeltaSettings,
+    build=lambda _: CheckpointDelta(),
+    level=0,
+    answers="the query after the stage minus before it: what people look at today",
+    cost="forward passes",
+    interval="no",
+    interventions=("skip",),
+    parts_of_stages=False,
+)

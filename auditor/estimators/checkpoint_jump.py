@@ -6,16 +6,39 @@ displaced final parameters, not linearised. Final buffers stay as recorded (deci
 """
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import override
 
+from auditor.errors import UnsupportedError
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.curvature import CurvatureName
+from auditor.plan.settings import DEFAULT_CURVATURE_EXAMPLES, OwnSettings
 from auditor.plan.twins import Twins, carry_twins, displaced_start
+from auditor.stagelog.log import StageLog
+
+
+class CheckpointJumpSettings(OwnSettings):
+    """Carry the displacement that the stage left behind linearly on, and evaluate there.
+
+    ``curvature`` stands in the Jacobians of the recorded steps; ``source`` takes one exponential of
+    each stage's EK-FAC instead of its steps. ``curvature_examples`` is how many examples of each
+    stage an EK-FAC is computed from, ``fraction`` the part b / B of the examples on which an
+    intervened stage that is not skipped is run, ``step_fraction`` that on which the Jacobians of
+    later steps are taken, for ``replicas`` draws.
+    """
+
+    id: Literal["checkpoint_jump"] = "checkpoint_jump"
+    curvature: CurvatureName | Literal["source"] = "exact"
+    curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    step_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 @final
@@ -84,3 +107,36 @@ class CheckpointJump(Estimator):
             )
             actions.append(carry)
         return tuple(actions), twins
+
+
+def _check(settings: CheckpointJumpSettings, log: StageLog) -> None:
+    if settings.curvature != "source":
+        return
+    for index, stage in enumerate(log.stages[1:], start=1):
+        if stage.optimizer.kind != "sgd":
+            raise UnsupportedError(
+                f"stages[{index}].optimizer.kind",
+                expected="sgd in every later stage for curvature source: its steps follow a "
+                "gradient flow",
+                found=stage.optimizer.kind,
+                remedy="Use curvature exact, ggn or ekfac.",
+            )
+
+
+CHECKPOINT_JUMP = EstimatorKind(
+    settings=CheckpointJumpSettings,
+    build=lambda settings: CheckpointJump(
+        curvature=settings.curvature,
+        curvature_examples=settings.curvature_examples,
+        fraction=settings.fraction,
+        step_fraction=settings.step_fraction,
+        replicas=settings.replicas,
+    ),
+    level=2,
+    answers="the query where the stage's displacement is carried linearly through the others",
+    cost="about 3 gradients a later step of each intervention; an EK-FAC with source",
+    interval="no",
+    joint=False,
+    status="experimental",
+    check=_check,
+)

@@ -7,16 +7,37 @@ sequential steps, not by examples, is followed at a fraction of that time. As in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import override
 
+from auditor.errors import UnsupportedError
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec, Evaluate, StateRef
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.coarse_chains import coarse_chain
 from auditor.plan.request import Intervention
+from auditor.plan.settings import DEFAULT_CURVATURE_EXAMPLES, OwnSettings
+from auditor.stagelog.log import StageLog
+
+
+class CoarseReplaySettings(OwnSettings):
+    """Replay every later step, with one gradient for each block of them, K times.
+
+    ``fraction`` is m / (c B), the part of a block's examples on which its gradient is taken.
+    ``curvature`` is that of the local model within a block; ``curvature_examples`` is how many
+    examples of each stage ``ekfac`` is computed from.
+    """
+
+    id: Literal["coarse_replay"] = "coarse_replay"
+    block_steps: Annotated[int, Field(ge=1, le=1024)] = 5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    curvature: Literal["none", "ekfac"] = "ekfac"
+    curvature_examples: Annotated[int, Field(ge=1, le=2**20)] = DEFAULT_CURVATURE_EXAMPLES
+    replicas: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 @final
@@ -78,3 +99,35 @@ class CoarseReplay(Estimator):
             for replica in range(self.replicas)
         ]
         return [(chain, question.evaluate(end)) for chain, end in chains]
+
+
+def _check(settings: CoarseReplaySettings, log: StageLog) -> None:
+    if settings.block_steps == 1:
+        return
+    for index, stage in enumerate(log.stages):
+        if log.graphs[stage.graph].batch_norm == "batch":
+            raise UnsupportedError(
+                f"stages[{index}].graph",
+                expected="no batch normalisation by batch statistics, whose running means would "
+                "move once a block instead of every step",
+                found=stage.graph,
+                remedy="Use subsampled_replay, or coarse_replay with block_steps 1.",
+            )
+
+
+COARSE_REPLAY = EstimatorKind(
+    settings=CoarseReplaySettings,
+    build=lambda settings: CoarseReplay(
+        block_steps=settings.block_steps,
+        fraction=settings.fraction,
+        curvature=settings.curvature,
+        curvature_examples=settings.curvature_examples,
+        replicas=settings.replicas,
+    ),
+    level=2,
+    answers="the counterfactual run with one gradient for each block of c steps, K times",
+    cost="K m/(cB) × retraining's examples and 1/c of its sequential gradients, twice",
+    interval="yes",
+    status="experimental",
+    check=_check,
+)

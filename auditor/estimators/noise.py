@@ -16,17 +16,12 @@ from typing import Literal, final
 import numpy as np
 
 from auditor.estimators.base import Floats, Question, Values
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.actions import ActionSpec, Advance, Evaluate
 from auditor.plan.chains import chain_from, end_of
 from auditor.plan.request import Intervention
-from auditor.plan.settings import (
-    NOISE_FRACTION,
-    NOISE_ORDERS,
-    NOISE_REPLICAS,
-    EstimatorSettings,
-    RetrainSettings,
-    SubsampledReplaySettings,
-)
+from auditor.plan.settings import NOISE_FRACTION, NOISE_ORDERS, NOISE_REPLICAS, EstimatorSettings
 
 NoiseKind = Literal["order", "rerun"]
 

@@ -1,12 +1,20 @@
 """``retrain``: execute the counterfactual exactly, on every recorded batch; the ground truth."""
 
-from typing import final
+from typing import Literal, final
 
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec, Advance
 from auditor.plan.chains import chain_from, end_of
+from auditor.plan.settings import OwnSettings
+
+
+class RetrainSettings(OwnSettings):
+    """Execute the counterfactual exactly on every recorded batch."""
+
+    id: Literal["retrain"] = "retrain"
 
 
 @final
@@ -36,3 +44,15 @@ class Retrain(Estimator):
             replica=0,
             seed=question.seed,
         )
+
+
+RETRAIN = EstimatorKind(
+    settings=RetrainSettings,
+    build=lambda _: Retrain(),
+    level=2,
+    answers="the counterfactual executed exactly on every recorded batch: the ground truth",
+    cost="every later step, once for each intervention",
+    interval="exact",
+    allocates=True,
+    exports=True,
+)

@@ -6,15 +6,30 @@ displacement are differences of the two, so that removing nothing has no effect 
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, Literal, final
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import is_whole_skip
+from auditor.plan.settings import OwnSettings
 from auditor.plan.twins import Twins, displaced_start, settle_twins
+
+
+class SettleSettings(OwnSettings):
+    """Run the last part of each later stage from its recorded end plus the displacement, K times.
+
+    ``tail`` is the part of the steps, ``fraction`` the part b / B of their examples.
+    """
+
+    id: Literal["settle"] = "settle"
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.125
+    replicas: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 @final
@@ -78,3 +93,17 @@ class Settle(Estimator):
             )
             actions += settled
         return tuple(actions), twins
+
+
+SETTLE = EstimatorKind(
+    settings=SettleSettings,
+    build=lambda settings: Settle(
+        tail=settings.tail, fraction=settings.fraction, replicas=settings.replicas
+    ),
+    level=2,
+    answers="the last part of each later stage, run again from its end plus the displacement",
+    cost="K f b/B × retraining's later stages, as much again once for all interventions",
+    interval="no",
+    joint=False,
+    status="experimental",
+)

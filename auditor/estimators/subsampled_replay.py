@@ -8,16 +8,38 @@ b / 2 examples as well, and :mod:`auditor.estimators.two_resolutions` reads both
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import override
 
+from auditor.errors import InputError
 from auditor.estimators.base import Estimator, Floats, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.estimators.two_resolutions import Replays, read_two_resolutions
 from auditor.plan.actions import ActionSpec, Advance, Evaluate
 from auditor.plan.chains import chain_from, end_of, is_whole_skip
 from auditor.plan.request import Intervention
+from auditor.plan.sampling import has_two_resolutions
+from auditor.plan.settings import OwnSettings
+from auditor.stagelog.log import StageLog
+
+DEFAULT_FRACTION = 0.5
+DEFAULT_REPLICAS = 8
+
+
+class SubsampledReplaySettings(OwnSettings):
+    """Replay every later step on b of its B examples, K times.
+
+    ``fraction`` is b / B. ``resolutions`` 2 runs everything on half of those examples as well:
+    heat is extrapolated, and one replica is enough for an interval.
+    """
+
+    id: Literal["subsampled_replay"] = "subsampled_replay"
+    fraction: Annotated[float, Field(gt=0, le=1)] = DEFAULT_FRACTION
+    replicas: Annotated[int, Field(ge=1, le=64)] = DEFAULT_REPLICAS
+    resolutions: Literal[1, 2] = 1
 
 
 @final
@@ -118,3 +140,32 @@ def _first_executed(question: Question) -> int:
     parts = question.parts
     later = range(question.stage_index, len(question.log.stages))
     return next((t for t in later if not is_whole_skip(parts.get(t))), len(question.log.stages))
+
+
+def _check(settings: SubsampledReplaySettings, log: StageLog) -> None:
+    if settings.resolutions == 1 or settings.fraction == 1:
+        return
+    if not has_two_resolutions(settings.fraction, log):
+        raise InputError(
+            "estimator.fraction",
+            expected="a fraction of which half is fewer examples, in every stage",
+            found=f"{settings.fraction:g} of "
+            + ", ".join(str(stage.examples_per_step or 1) for stage in log.stages)
+            + " examples a step",
+            remedy="Raise the fraction, or set resolutions to 1 and replicas to 2 or more.",
+        )
+
+
+SUBSAMPLED_REPLAY = EstimatorKind(
+    settings=SubsampledReplaySettings,
+    build=lambda settings: SubsampledReplay(
+        fraction=settings.fraction, replicas=settings.replicas, resolutions=settings.resolutions
+    ),
+    level=2,
+    answers="the counterfactual run with the real optimizer on part of every batch, K times",
+    cost="K b/B × retraining's examples, as much again for the self-check",
+    interval="yes",
+    allocates=True,
+    exports=True,
+    check=_check,
+)

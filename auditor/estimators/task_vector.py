@@ -1,11 +1,19 @@
 """``task_vector``: subtract the stages' parameter changes from the final parameters."""
 
-from typing import final
+from typing import Literal, final
 
 from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
+from auditor.estimators.kind import EstimatorKind
 from auditor.plan.actions import ActionSpec, Computed, Displace, Evaluate, key_of
+from auditor.plan.settings import OwnSettings
+
+
+class TaskVectorSettings(OwnSettings):
+    """Subtract the stage's parameter change from the final parameters."""
+
+    id: Literal["task_vector"] = "task_vector"
 
 
 @final
@@ -34,3 +42,15 @@ class TaskVector(Estimator):
     def _displaced(question: Question) -> tuple[Displace, Evaluate]:
         displace = Displace(log=question.log_digest, stages=tuple(question.parts))
         return displace, question.evaluate(Computed(key=key_of(displace)))
+
+
+TASK_VECTOR = EstimatorKind(
+    settings=TaskVectorSettings,
+    build=lambda _: TaskVector(),
+    level=0,
+    answers="the query without the stage's parameter change (task arithmetic)",
+    cost="forward passes",
+    interval="no",
+    interventions=("skip",),
+    parts_of_stages=False,
+)

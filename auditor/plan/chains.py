@@ -14,7 +14,7 @@ from auditor.stagelog.log import StageLog
 
 
 def stage_index(log: StageLog, name: str) -> int:
-    """Return the position of a stage that :func:`auditor.plan.check.check_request` accepted."""
+    """Return the position of a stage that :func:`auditor.audit.check.check_request` accepted."""
     return next(i for i, stage in enumerate(log.stages) if stage.name == name)
 
 

@@ -5,11 +5,7 @@ from collections.abc import Mapping, Sequence
 from auditor.effects import DIFFERENTIABLE, Probe, Query
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
 from auditor.plan.finer import MAX_PLAYERS, AllocationRequest, TimelineRequest
-from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.log import StageLog
-
-ALLOCATES = frozenset({"auto", "retrain", "subsampled_replay"})
-"""Estimators that run all subsets of stages; sums of single figures would allocate themselves."""
 
 
 def players_of(allocation: AllocationRequest, log: StageLog) -> tuple[str, ...]:
@@ -24,23 +20,14 @@ def check_allocation(
     allocation: AllocationRequest,
     log: StageLog,
     *,
-    settings: EstimatorSettings,
     queries: Sequence[str],
 ) -> None:
     """Refuse an allocation without a context, with unknown or too many players.
 
     Raises:
         InputError: If stages or queries do not fit the log and the request.
-        UnsupportedError: If the estimator cannot run subsets of stages.
         ResourceError: If there are more than :data:`MAX_PLAYERS` players.
     """
-    if settings.id not in ALLOCATES:
-        raise UnsupportedError(
-            "allocation",
-            expected="an estimator of " + ", ".join(sorted(ALLOCATES)),
-            found=settings.id,
-            remedy="Choose one of these; the others do not run several interventions at once.",
-        )
     _require_known("allocation.queries", allocation.queries, queries)
     names = [stage.name for stage in log.stages]
     if list(allocation.context) != names[: len(allocation.context)]:

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from auditor.effects import Probe, Query, Where
 from auditor.plan.derivation import DerivationStep
 from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.repair import RepairRequest
-from auditor.plan.settings import DEFAULT_CONFIDENCE, DefaultSettings, EstimatorSettings
+from auditor.plan.settings import DEFAULT_CONFIDENCE, RECOMMENDED, EstimatorSettings
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Name, Record
 
@@ -167,7 +167,7 @@ class AuditRequest(Record):
     allocation: AllocationRequest | None = None
     timelines: TimelineRequest | None = None
     queries: Annotated[tuple[Query | Probe, ...], Field(min_length=1)]
-    estimator: EstimatorSettings = DefaultSettings()
+    estimator: SerializeAsAny[EstimatorSettings] = RECOMMENDED
     baselines: tuple[Literal["checkpoint_delta", "task_vector"], ...] = (
         "checkpoint_delta",
         "task_vector",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from auditor.effects import Effect, Tool
 from auditor.plan.actions import SegmentFinding
@@ -59,7 +59,7 @@ class EstimatorIdentity(Record):
     """What computed the figures; ``choices`` says why, where ``auto`` chose."""
 
     id: str
-    settings: EstimatorSettings
+    settings: SerializeAsAny[EstimatorSettings]
     resolved_from: str
     choices: tuple[Choice, ...] = ()
 

@@ -16,10 +16,12 @@ from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.effects import Effect
 from auditor.errors import InternalError
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.finer import TimelineRequest
 from auditor.plan.repair import RepairRequest
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import EstimatorSettings, RetrainSettings, SubsampledReplaySettings
+from auditor.plan.settings import EstimatorSettings
 from auditor.report.finer import TimelineWindow
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest

@@ -13,14 +13,15 @@ import torch
 
 from auditor.audit.local import LocalProgress
 from auditor.errors import AuditorError
-from auditor.plan.settings import DefaultSettings, EstimatorSettings, RetrainSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.plan.settings import RECOMMENDED, EstimatorSettings
 from benchmarks.fidelity.workload import Workload
 from examples.spurious.claims import Claim, check_claims
 from examples.spurious.experiment import REPAIRED_FILE, Outcome, Row, run_experiment
 from examples.spurious.timeline import drawn
 
 ESTIMATORS: dict[str, EstimatorSettings] = {
-    "default": DefaultSettings(),
+    "default": RECOMMENDED,
     "retrain": RetrainSettings(),
 }
 

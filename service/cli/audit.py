@@ -10,7 +10,6 @@ import typer
 from auditor.effects import Better, QueryKind
 from service.cli.audit_flags import AuditFlags, apply_flags
 from service.cli.connect import ServerOption, connect
-from service.cli.estimators import ESTIMATOR_IDS, known_estimator
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.report_table import print_report
 from service.cli.request_file import read_document, resolve_request
@@ -102,9 +101,8 @@ def audit(
     estimator: Annotated[
         str | None,
         typer.Option(
-            metavar="[" + "|".join(ESTIMATOR_IDS) + "]",
-            callback=known_estimator,
-            help="See `stageaudit estimators`; `default` is `auto`.",
+            metavar="ID",
+            help="One that `stageaudit estimators` lists; `default` is `auto`.",
             rich_help_panel=HOW,
         ),
     ] = None,

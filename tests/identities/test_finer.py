@@ -12,18 +12,16 @@ from auditor.audit.local import run_audit
 from auditor.audit.planning import plan_round
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import InputError, ResourceError, UnsupportedError
+from auditor.estimators.aa_score import AaScoreSettings
 from auditor.estimators.base import Sample
+from auditor.estimators.retrain import RetrainSettings
 from auditor.estimators.shapley import coalitions, shapley_values
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.actions import Advance, key_of
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.request import AuditRequest, Intervention, Joint
-from auditor.plan.settings import (
-    AaScoreSettings,
-    RetrainSettings,
-    SubsampledReplaySettings,
-    TaskVectorSettings,
-)
 from auditor.stagelog.digest import canonical_bytes
 from tests.support.builders import RecordedRun, make_stage_log
 from tests.support.memory_index import MemoryIndex

@@ -18,8 +18,10 @@ from auditor.errors import (
     QueryError,
     UnsupportedError,
 )
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.request import AuditRequest, Change, Intervention, Reference, Selection
-from auditor.plan.settings import AaScoreSettings, RetrainSettings, TaskVectorSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.stagelog.digest import Digest
 from service.client import Client

@@ -9,13 +9,11 @@ import torch
 from auditor.audit.local import run_audit
 from auditor.effects import Better, Query, QueryKind, Verdict, Where
 from auditor.errors import InputError
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import AuditRequest, Change, Intervention, Reference, Selection
-from auditor.plan.settings import (
-    AaScoreSettings,
-    EstimatorSettings,
-    RetrainSettings,
-    SubsampledReplaySettings,
-)
+from auditor.plan.settings import EstimatorSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes

@@ -12,8 +12,8 @@ from auditor.attest.bundle import parse_bundle
 from auditor.attest.statement import Statement
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import UnavailableError
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import RetrainSettings
 from auditor.report.schema import Report
 from service.client import Client
 from tests.support.builders import RecordedRun, make_stage_log

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from auditor.effects import Query, Tool, ToolFile
 from auditor.errors import QueryError, UnsupportedError
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import TaskVectorSettings
 from auditor.stagelog.digest import sha256
 from service.cli.main import run as run_command
 from service.client import Client

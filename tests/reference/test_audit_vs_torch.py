@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from auditor.audit.local import run_audit
 from auditor.effects import Better, Query, QueryKind, Verdict
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import AuditRequest, Intervention, Reference, Selection
-from auditor.plan.settings import RetrainSettings, SubsampledReplaySettings
 from auditor.report.schema import Report
 from auditor.stagelog.batches import read_batches
 from auditor.stagelog.digest import Digest, canonical_bytes

@@ -3,15 +3,13 @@
 import pytest
 
 from auditor.errors import UnsupportedError
+from auditor.estimators.checkpoint_jump import CheckpointJumpSettings
+from auditor.estimators.coarse_replay import CoarseReplaySettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.settle import SettleSettings
 from auditor.plan.check_estimator import check_estimator
 from auditor.plan.request import Change, Intervention, Joint, Reference
-from auditor.plan.settings import (
-    CheckpointJumpSettings,
-    CoarseReplaySettings,
-    EstimatorSettings,
-    RetrainSettings,
-    SettleSettings,
-)
+from auditor.plan.settings import EstimatorSettings
 from tests.reference.test_audit_vs_torch import STAGES, STEPS, audit, held_out_loss, train
 from tests.support.builders import OptimizerName, make_stage_log
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from auditor.audit.local import run_audit
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest, Intervention, Selection
-from auditor.plan.settings import RetrainSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.record.recorder import Recorder
 from auditor.stagelog.digest import canonical_bytes, digest_of

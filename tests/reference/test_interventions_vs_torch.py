@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from auditor.audit.local import run_audit
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import (
     AnyIntervention,
     AuditRequest,
@@ -19,7 +21,6 @@ from auditor.plan.request import (
     Selection,
     StepWindow,
 )
-from auditor.plan.settings import RetrainSettings, SubsampledReplaySettings
 from auditor.report.schema import Report
 from auditor.stagelog.batches import read_batches
 from auditor.stagelog.digest import Digest, canonical_bytes

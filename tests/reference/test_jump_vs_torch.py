@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from auditor.errors import UnsupportedError
+from auditor.estimators.checkpoint_jump import CheckpointJumpSettings
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import Intervention, Joint, StepWindow
-from auditor.plan.settings import CheckpointJumpSettings, RetrainSettings
 from tests.reference.test_audit_vs_torch import STAGES, STEPS, audit
 from tests.support.builders import OptimizerName, make_stage_log
 

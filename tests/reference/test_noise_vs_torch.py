@@ -9,8 +9,9 @@ from auditor.audit.local import run_audit
 from auditor.dynamics.orders import ordered_examples
 from auditor.dynamics.run import Run
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import NOISE_ORDERS, RetrainSettings
+from auditor.plan.settings import NOISE_ORDERS
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
 from tests.support.builders import (

@@ -11,8 +11,9 @@ from auditor.attest.verify import verify_bundle
 from auditor.audit.local import run_audit
 from auditor.effects import Query
 from auditor.errors import UnsupportedError
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import RetrainSettings, SubsampledReplaySettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes

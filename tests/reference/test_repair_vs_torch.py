@@ -8,15 +8,13 @@ from auditor.audit.local import run_audit
 from auditor.edge.folder import FolderBlobs
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import InputError, UnsupportedError
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.model.tensors import read_tensors
 from auditor.plan.repair import Goal, RepairRequest
 from auditor.plan.request import AuditRequest, Intervention, Joint
-from auditor.plan.settings import (
-    AaScoreSettings,
-    EstimatorSettings,
-    RetrainSettings,
-    SubsampledReplaySettings,
-)
+from auditor.plan.settings import EstimatorSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.record.recorder import Recorder
 from auditor.report.schema import Report

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.settle import SettleSettings
 from auditor.plan.request import Intervention, StepWindow
-from auditor.plan.settings import RetrainSettings, SettleSettings
 from tests.reference.test_audit_vs_torch import as_recorded, audit, held_out_loss, recorded_indices
 from tests.support.builders import (
     OptimizerName,

@@ -14,8 +14,8 @@ from torch.nn import functional
 from auditor.audit.local import run_audit
 from auditor.edge.folder import BLOBS_FOLDER, FolderBlobs, read_log
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest, Intervention, Selection
-from auditor.plan.settings import RetrainSettings
 from auditor.record.evalset import write_evaluation_set
 from auditor.record.recorder import Recorder
 from auditor.report.schema import Report

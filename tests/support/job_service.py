@@ -8,8 +8,8 @@ from pathlib import Path
 
 from auditor.edge.clock import SystemClock
 from auditor.effects import Better, Query, QueryKind
+from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import RetrainSettings
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.evaluation import parse_evaluation_set
 from service.blobs.objects import Objects

@@ -10,7 +10,7 @@ from auditor.attest.keys import KeyAlgorithm, KeyPair, generate_key, load_signer
 from auditor.attest.statement import Subject
 from auditor.attest.trust import TrustedKey, TrustFile, trust_key
 from auditor.effects import Better, Effect, Verdict
-from auditor.plan.settings import RetrainSettings
+from auditor.estimators.retrain import RetrainSettings
 from auditor.report.schema import (
     Cost,
     EstimatorIdentity,

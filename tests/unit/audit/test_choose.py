@@ -12,9 +12,9 @@ from auditor.audit.local import LocalProgress, run_audit
 from auditor.audit.questions import questions_of
 from auditor.effects import Better, Query, QueryKind
 from auditor.errors import NumericalError, PreconditionError
-from auditor.estimators.auto import Auto
+from auditor.estimators.auto import AUTO_FRACTIONS, CHECK_SHARE, Auto, AutoSettings
 from auditor.estimators.base import Finished, Floats
-from auditor.estimators.retrain import Retrain
+from auditor.estimators.retrain import Retrain, RetrainSettings
 from auditor.plan.actions import (
     ActionSpec,
     Advance,
@@ -25,13 +25,7 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.request import AuditRequest, Intervention
-from auditor.plan.settings import (
-    AUTO_FRACTIONS,
-    CHECK_SHARE,
-    AutoSettings,
-    EstimatorSettings,
-    RetrainSettings,
-)
+from auditor.plan.settings import EstimatorSettings
 from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
 from auditor.stagelog.log import StageLog

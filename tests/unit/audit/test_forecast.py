@@ -10,8 +10,10 @@ from auditor.effects import Better, Query, QueryKind
 from auditor.estimators.base import Sample
 from auditor.estimators.detectable import detectable_effect
 from auditor.estimators.interval import summarise
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import EstimatorSettings, RetrainSettings, SubsampledReplaySettings
+from auditor.plan.settings import EstimatorSettings
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.evaluation import parse_evaluation_set
 from tests.support.builders import RecordedRun, make_stage_log

@@ -3,20 +3,18 @@
 import pytest
 
 from auditor.audit.planning import Round, plan_round
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.auto import AutoSettings
+from auditor.estimators.checkpoint_delta import CheckpointDeltaSettings
+from auditor.estimators.checkpoint_jump import CheckpointJumpSettings
+from auditor.estimators.coarse_replay import CoarseReplaySettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.settle import SettleSettings
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.actions import Advance, Evaluate, dependencies, key_of
 from auditor.plan.request import AuditRequest
-from auditor.plan.settings import (
-    AaScoreSettings,
-    AutoSettings,
-    CheckpointDeltaSettings,
-    CheckpointJumpSettings,
-    CoarseReplaySettings,
-    DefaultSettings,
-    RetrainSettings,
-    SettleSettings,
-    SubsampledReplaySettings,
-    TaskVectorSettings,
-)
+from auditor.plan.settings import RECOMMENDED
 from tests.support.manifests import make_log, make_probe, make_query, make_request
 from tests.support.memory_blobs import MemoryBlobs
 
@@ -64,7 +62,7 @@ def test_plan_is_the_same_every_time():
 
 
 def test_default_is_auto():
-    one = plan(make_request(estimator=DefaultSettings()))
+    one = plan(make_request(estimator=RECOMMENDED))
     other = plan(make_request(estimator=AutoSettings()))
 
     assert [key_of(spec) for spec in one.actions] == [key_of(spec) for spec in other.actions]

@@ -1,40 +1,28 @@
-"""The table of estimators agrees with what the planner accepts."""
+"""The list of estimators is that of the registry."""
 
 import json
-from typing import get_args
 
 import pytest
-import typer
 
-from auditor.plan.check import REQUIRED_LEVEL
-from auditor.plan.settings import EstimatorSettings
-from service.cli.estimators import ESTIMATORS, estimators, known_estimator
+from auditor.estimators.registry import KINDS
+from service.cli.estimators import estimators
 
 
-def test_estimators_lists_every_public_estimator_once() -> None:
-    union = get_args(get_args(EstimatorSettings)[0])
-    accepted = {settings.model_fields["id"].default for settings in union}
-
-    assert sorted(row.id for row in ESTIMATORS) == sorted(accepted)
-
-
-@pytest.mark.parametrize("row", ESTIMATORS, ids=lambda row: row.id)
-def test_estimators_states_the_level_the_planner_asks_for(row: object) -> None:
-    identifier = "auto" if row.id == "default" else row.id
-
-    assert row.level == REQUIRED_LEVEL[identifier]
-
-
-def test_estimator_that_does_not_exist_is_refused() -> None:
-    assert known_estimator("auto") == "auto"
-    with pytest.raises(typer.BadParameter, match="'guess' is not one of default, auto"):
-        known_estimator("guess")
-
-
-def test_estimators_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+def listed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     estimators(as_json=True)
+    rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)["estimators"]
+    return rows
 
-    assert json.loads(capsys.readouterr().out)["estimators"][0]["id"] == "default"
+
+def test_every_estimator_is_listed_after_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["id"] for row in listed(capsys)] == ["default", *(kind.id for kind in KINDS)]
+
+
+def test_the_default_says_what_it_stands_for(capsys: pytest.CaptureFixture[str]) -> None:
+    default, auto = listed(capsys)[:2]
+
+    assert "auto" in str(default["answers"])
+    assert default["level"] == auto["level"]
 
 
 def test_estimators_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from auditor.effects import Better, SelfCheck, Verdict
-from auditor.plan.settings import AutoSettings
+from auditor.estimators.auto import AutoSettings
 from auditor.report.schema import Choice, Disagreement, EstimatorIdentity, NotComputed
 from service.cli.report_table import interval, label, print_report, verdict
 from tests.support.reports import make_effect, make_report

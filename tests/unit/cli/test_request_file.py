@@ -209,7 +209,7 @@ def test_a_request_cannot_say_what_is_run(tool: object) -> None:
         ({"interventions": [{"kind": "skip"}]}, "interventions[0].stage"),
         ({"interventions": [{"kind": "skip", "stage": "s", "when": 1}]}, "interventions[0].when"),
         ({"interventions": [{"kind": "drop", "stage": "s", "where": 1}]}, "interventions[0].where"),
-        ({"estimator": "magic"}, "request.estimator"),
+        ({"estimator": {"id": 3}}, "request.estimator.id"),
         ({"seed": -1}, "request.seed"),
         ({"purpose": Path()}, "request"),
     ],

@@ -5,13 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from auditor.estimators.auto import Auto
+from auditor.estimators.auto import AUTO_FRACTIONS, Auto
 from auditor.estimators.base import Question, Sample
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
 from auditor.plan.actions import Advance, key_of
 from auditor.plan.request import Intervention
-from auditor.plan.settings import AUTO_FRACTIONS
 from tests.support.manifests import LOG_DIGEST, make_log, make_query
 
 SKIP = Intervention(kind="skip", stage="stage0")

@@ -2,10 +2,10 @@
 
 import pytest
 
+from auditor.audit.check import check_request
 from auditor.effects import Tool, ToolFile
 from auditor.errors import AuditorError, InputError, QueryError, UnsupportedError
-from auditor.plan.check import check_request
-from auditor.plan.settings import AaScoreSettings
+from auditor.estimators.aa_score import AaScoreSettings
 from auditor.stagelog.dataset import Column
 from tests.support.manifests import make_log, make_probe, make_query, make_request, make_sets
 from tests.support.manifests import with_output as output_of

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from auditor.plan.settings import RetrainSettings
+from auditor.estimators.retrain import RetrainSettings
 from benchmarks.fidelity.estimates import ask
 from benchmarks.fidelity.interventions import Asked, asked_of, drawn_feed, dropped_rows
 from benchmarks.fidelity.recording import record

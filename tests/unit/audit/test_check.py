@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from auditor.audit.check import check_request
 from auditor.effects import Where
 from auditor.errors import (
     AuditorError,
@@ -12,9 +13,10 @@ from auditor.errors import (
     QueryError,
     UnsupportedError,
 )
-from auditor.plan.check import check_request
+from auditor.estimators.aa_score import AaScoreSettings
+from auditor.estimators.retrain import RetrainSettings
+from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.request import Change, Intervention, Joint, Reference, Selection, StepWindow
-from auditor.plan.settings import AaScoreSettings, RetrainSettings, TaskVectorSettings
 from auditor.stagelog.dataset import Column, Coverage, EvaluationSet
 from auditor.stagelog.log import Bindings
 from tests.support.manifests import (

@@ -2,10 +2,10 @@
 
 import pytest
 
+from auditor.audit.check import check_request
 from auditor.errors import InputError
-from auditor.plan.check import check_request
+from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.sampling import has_two_resolutions
-from auditor.plan.settings import SubsampledReplaySettings
 from tests.support.manifests import make_log, make_request, make_sets
 
 BATCH = 8  # examples a step of make_log
