@@ -97,16 +97,17 @@ class Importer:
 
     def stages(
         self, sources: Sequence[Source], *, read_pickle: "PickleReader"
-    ) -> "list[ImportedStage]":
-        """Return every stage with its checkpoint, its model and what its trainer noted."""
+    ) -> "tuple[SavedState, list[ImportedStage]]":
+        """Return the first checkpoint, and every stage with its own, its model and its facts."""
         from auditor.record.imported_log import ImportedStage
         from auditor.record.training_facts import training_facts
 
+        # Before models are exported, which takes longer than finding a file that is refused.
+        states = [self.read(source, read_pickle=read_pickle) for source in sources]
         models = self.models(sources)
         stages = []
-        for source, folder in zip(sources[1:], models, strict=True):
+        for source, saved, folder in zip(sources[1:], states[1:], models, strict=True):
             model, graph = _exported(folder)
-            saved = self.read(source, read_pickle=read_pickle)
             stages.append(
                 ImportedStage(
                     name=source.name,
@@ -117,7 +118,7 @@ class Importer:
                     exported=folder if self._is_own(source, folder) else None,
                 )
             )
-        return stages
+        return states[0], stages
 
     def models(self, sources: Sequence[Source]) -> list[Path]:
         """Return the exported model of each stage, equal configurations exported once."""

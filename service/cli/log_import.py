@@ -112,8 +112,7 @@ def make_log(
         recorder="stageaudit log import",
         framework="not recorded",
     )
-    stages = importer.stages(sources, read_pickle=read_pickled)
-    start = importer.read(sources[0], read_pickle=read_pickled)
+    start, stages = importer.stages(sources, read_pickle=read_pickled)
     return LogImport(sink=FolderSink(output), run=run, added=added).write(start, stages)
 
 
