@@ -73,6 +73,7 @@ def compare(
     layout: ParameterLayout,
     steps: range,
     noise: NoiseMask | None,
+    autocast: float = 0.0,
 ) -> Comparison:
     """Return how far a replay ended from a checkpoint.
 
@@ -84,6 +85,8 @@ def compare(
         layout: Of all four.
         steps: The replayed steps, by their global numbers.
         noise: Coordinates that are bounded, not compared.
+        autocast: Machine epsilon of the lower precision of an autocast stage, whose gradients are
+            rounded to it: another order of the same sums is that far off, in every step.
     """
     left_out = None if noise is None else noise.within_reach
     truth, found, begin = (
@@ -99,12 +102,14 @@ def compare(
         scale = max(_largest(tensors[name]) for tensors in (truth, found) for name in names) or 1.0
         off = {name: _largest(found[name] - truth[name]) / scale for name in names}
         spread = max(spreads[name] for name in names) / scale
-        tolerance = TOLERANCE_FACTOR * max(spread, floor)
+        way = max(_largest(truth[name] - begin[name]) for name in names) / scale
+        rounded = autocast * (way if kind == PARAMETERS else 1.0)
+        tolerance = TOLERANCE_FACTOR * max(spread, floor, rounded)
         name = max(off, key=lambda name: off[name])
-        worst = max(worst, (off[name] / tolerance, name, off[name], tolerance, spread / epsilon))
+        grown = spread / max(epsilon, rounded)
+        worst = max(worst, (off[name] / tolerance, name, off[name], tolerance, grown))
         if kind == PARAMETERS:
-            resolution = tolerance
-            moved = max(_largest(truth[name] - begin[name]) for name in names) / scale
+            resolution, moved = tolerance, way
     return Comparison(
         steps=steps,
         deviation=worst[2],

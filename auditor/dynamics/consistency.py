@@ -10,7 +10,7 @@ from auditor.dynamics.draws import generator_for
 from auditor.dynamics.factual import FactualStage, matching
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
-from auditor.dynamics.rounding import RoundingNoise
+from auditor.dynamics.rounding import RoundingNoise, autocast_epsilon
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import replay
@@ -155,6 +155,7 @@ def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
         layout=run.layout(stage_index),
         steps=range(segment.steps.start + offset, segment.steps.stop + offset),
         noise=noise,
+        autocast=autocast_epsilon(run.log.stages[stage_index].precision),
     )
 
 

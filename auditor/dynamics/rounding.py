@@ -9,6 +9,7 @@ from torch import Tensor
 from auditor.dynamics.heat import SECOND
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
+from auditor.stagelog.precision import lower_precision
 
 FIRST = "exp_avg"
 
@@ -16,6 +17,16 @@ NOISE_FACTOR = 1e3
 """A gradient below so many machine epsilons of the model's largest may be rounding."""
 DISAGREEMENT = 1e-2
 """It is rounding where a start one unit in the last place off changes it by more than this part."""
+
+
+AUTOCAST_FACTOR = 4.0
+"""The same in epsilons of the lower precision, to which autocast rounds every activation."""
+
+
+def autocast_epsilon(precision: str) -> float:
+    """Return the machine epsilon of what autocast casts to; 0 in a stage without it."""
+    lower = lower_precision(precision)
+    return 0.0 if lower is None else float(torch.finfo(getattr(torch, lower)).eps)
 
 
 @final
@@ -50,6 +61,7 @@ class RoundingNoise:
 
     def __init__(self, run: Run, stage_index: int) -> None:
         self._schedule = run.schedule(stage_index)
+        self._autocast = AUTOCAST_FACTOR * autocast_epsilon(run.log.stages[stage_index].precision)
 
     def coordinates(
         self,
@@ -62,7 +74,8 @@ class RoundingNoise:
         """Return which coordinates of theta are moved by noise; None if none is.
 
         Both must hold: the running root mean square of the gradient is below 1e3 epsilons of the
-        largest in the model, in the recorded and in the replayed state; and the first moments of
+        largest in the model (under autocast 4 of the lower precision's), in the recorded and in
+        the replayed state; and the first moments of
         two executions differ by more than 1 % of it.
 
         Args:
@@ -77,7 +90,8 @@ class RoundingNoise:
         root = torch.maximum(recorded.slots[SECOND], replayed.slots[SECOND]).sqrt()
         if not root.numel():
             return None
-        limit = NOISE_FACTOR * torch.finfo(root.dtype).eps * root.max()
+        epsilons = max(NOISE_FACTOR * torch.finfo(root.dtype).eps, self._autocast)
+        limit = epsilons * root.max()
         first = replayed.slots[FIRST]
         apart = torch.maximum(
             (first - perturbed.slots[FIRST]).abs(), (first - recorded.slots[FIRST]).abs()

@@ -19,6 +19,7 @@ from tests.support.cases import quiet
 from tests.support.facts_cases import (
     IGNORED,
     FactsCase,
+    LossOf,
     bigram,
     small_classifier,
     texts,
@@ -222,3 +223,58 @@ def test_a_forgotten_fact_is_inconsistent() -> None:
     for forget in facts:
         _, run = trained(forget(CLASSES))
         assert check_segment(run, 1, on_block=quiet).verdict == "inconsistent"
+
+
+def in_bfloat16(loss_of: LossOf) -> LossOf:
+    def under_autocast(model: nn.Module, start: nn.Module, rows: dict[str, Tensor]) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return loss_of(model, start, rows)
+
+    return under_autocast
+
+
+AUTOCAST = {
+    "classes": replace(
+        CASES["squared error"],
+        network=lambda: small_classifier(dtype=torch.float32),
+        columns=lambda seed: {
+            name: values.float() if values.is_floating_point() else values
+            for name, values in with_regression(seed).items()
+        },
+        loss_of=in_bfloat16(squared),
+    ),
+    "causal LM": replace(
+        TEXTS, network=lambda: bigram(dtype=torch.float32), loss_of=in_bfloat16(tokens)
+    ),
+    "preferences": replace(
+        PAIRS, network=lambda: bigram(dtype=torch.float32), loss_of=in_bfloat16(preferences)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AUTOCAST.values(), ids=AUTOCAST.keys())
+def test_autocast_is_replayed_and_retrained_within_its_rounding(case: FactsCase) -> None:
+    """To 2 % of the way that the parameters go: bfloat16 has an epsilon of 0.8 %."""
+    _, run = trained(case)
+    truth, _ = trained(case, skip=frozenset({0}))
+
+    found = without_first_stage(run)
+
+    assert run.log.stages[0].precision == "autocast bfloat16 over float32"
+    assert [check_segment(run, i, on_block=quiet).verdict for i in (0, 1)] == ["consistent"] * 2
+    want = run.layout(1).flatten(truth[2])
+    way = (want - run.boundary(0).theta).norm()
+    assert (found.theta - want).norm() < 0.02 * way
+
+
+@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"clipping": NORM["clipping"]}])
+def test_tolerance_of_autocast_still_finds_another_training(changes: dict[str, object]) -> None:
+    """A log that denies autocast, or claims a clipping that did not take place."""
+    _, run = trained(AUTOCAST["classes"])
+    stages = tuple(stage.model_copy(update=changes) for stage in run.log.stages)
+    log = run.log.model_copy(update={"stages": stages})
+    changed = Run(log, run.log_digest, run.blobs)
+
+    verdict = check_segment(changed, 0, on_block=quiet).verdict
+
+    assert verdict == "inconsistent"
