@@ -25,6 +25,8 @@ class Notes:
         draft: The log; its last stage is the open one, without steps.
         rows: Examples of each step.
         numbers: Hyperparameters of each step and trained group.
+        denominators: What each step's sum of losses is divided by, where that was declared.
+        skipped: Steps before which a step was skipped.
         checkpoints: By the step at whose start they were taken.
         captured: The dataset of tensors that the model saw, as far as it was written.
         refused: Why the stage was not accepted when it closed.
@@ -33,6 +35,8 @@ class Notes:
     draft: StageLog
     rows: list[tuple[BatchRow, ...]] = field(default_factory=list)
     numbers: list[list[dict[str, float]]] = field(default_factory=list)
+    denominators: list[float | None] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     captured: dict[str, Dataset] = field(default_factory=dict)
     refused: str | None = None
@@ -80,6 +84,8 @@ def _note(notes: Notes, line: Mapping[str, Any]) -> None:
             raise ValueError("a step is missing")
         notes.rows.append(tuple(decode_row(row) for row in line["rows"]))
         notes.numbers.append(line["numbers"])
+        notes.denominators.append(line["denominator"])
+        notes.skipped += [line["step"]] * line["skipped_before"]
     elif "checkpoint" in line:
         checkpoint = _record(Checkpoint, line["checkpoint"])
         notes.checkpoints[checkpoint.step] = checkpoint

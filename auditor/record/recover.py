@@ -101,6 +101,8 @@ def _with_open_stage(notes: Notes, blobs: BlobStore, *, gaps: list[str]) -> Stag
         groups=tuple(group.parameters for group in stage.groups),
         rows=notes.rows[: last - first],
         numbers=notes.numbers[: last - first],
+        denominators=notes.denominators[: last - first],
+        skipped=[step for step in notes.skipped if step < last],
     )
     boundary = usable[-1].model_copy(update={"role": CheckpointRole.BOUNDARY})
     return complete_stage(

@@ -238,6 +238,8 @@ class StageRecorder:
                 self.first_step + position,
                 self.table.rows[position],
                 self.table.trained_numbers(position),
+                denominator=self.table.denominators[position],
+                skipped_before=self.table.skipped.count(self.first_step + position),
             )
         self._noted = max(self._noted, end)
 

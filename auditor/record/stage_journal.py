@@ -54,7 +54,13 @@ class StageJournal:
         })
 
     def step(
-        self, step: int, rows: Sequence[BatchRow], numbers: Sequence[Mapping[str, float]]
+        self,
+        step: int,
+        rows: Sequence[BatchRow],
+        numbers: Sequence[Mapping[str, float]],
+        *,
+        denominator: float | None,
+        skipped_before: int,
     ) -> None:
         """Note a step that was taken.
 
@@ -62,12 +68,16 @@ class StageJournal:
             step: Its global number.
             rows: Its examples.
             numbers: Hyperparameters of each trained group.
+            denominator: What its sum of losses is divided by, where that was declared.
+            skipped_before: How many steps were skipped between the step before and this one.
         """
         if self._journal is not None:
             self._journal.append({
                 "step": step,
                 "rows": [encode_row(row) for row in rows],
                 "numbers": [dict(group) for group in numbers],
+                "denominator": denominator,
+                "skipped_before": skipped_before,
             })
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:

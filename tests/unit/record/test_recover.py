@@ -306,3 +306,31 @@ def test_full_disk_is_told_and_leaves_a_log_of_all_that_was_accepted(
 
     assert log.stages[: len(accepted)] == accepted
     assert len(log.stages) >= max(1, len(accepted))
+
+
+def test_denominators_and_skipped_steps_are_in_the_recovered_stage(tmp_path: Path) -> None:
+    network = make_network()
+    recorder = Recorder(tmp_path, network, run_name="facts", export=export_once)
+    columns = make_columns()
+    data = recorder.dataset("data", columns)
+    optimizer = make_optimizer("sgd", network)
+
+    def loop() -> None:
+        with recorder.stage(
+            "facts", optimizer=optimizer, loss="cross_entropy", inputs={"x": "x"}, target="label"
+        ) as stage:
+            for step in range(6):
+                rows = torch.arange(8) + step
+                stage.batch(data, rows)
+                if step == 2:
+                    stage.skip_step()
+                    continue
+                stage.denominator(8.0)
+                train_step(network, optimizer, columns, rows)
+            raise Cut
+
+    with pytest.raises(Cut):
+        loop()
+
+    (facts,) = recovered(tmp_path).stages
+    assert (facts.steps, facts.skipped, facts.loss_denominator) == (5, (2,), "recorded")
