@@ -12,6 +12,7 @@ from benchmarks.fidelity.workloads.mnist_edge import mnist_edge
 from benchmarks.fidelity.workloads.mnist_falling import mnist_falling
 from benchmarks.fidelity.workloads.mnist_gentle import mnist_gentle
 from benchmarks.fidelity.workloads.mnist_nesterov import mnist_nesterov
+from benchmarks.fidelity.workloads.preference_model import preference_model
 from benchmarks.fidelity.workloads.sentences import sentences
 from benchmarks.fidelity.workloads.tabular import tabular
 
@@ -26,5 +27,6 @@ WORKLOADS: Final[dict[str, Callable[[int, int | None], Workload]]] = {
     "tabular": tabular,
     "language_model": language_model,
     "sentences": sentences,
+    "preference_model": preference_model,
 }
 """(seed, rerun) -> workload."""
