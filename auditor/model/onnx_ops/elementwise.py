@@ -178,6 +178,13 @@ def thresholded_relu(x: Tensor, *, alpha: float) -> Tensor:
     return torch.where(x > alpha, x, 0)
 
 
+def shrink(x: Tensor, *, bias: float, lambd: float) -> Tensor:
+    """Return x moved by ``bias`` towards 0 where it is beyond ``lambd``, else 0."""
+    zero = torch.zeros_like(x)
+    moved = torch.where(x > lambd, (x - bias).to(x.dtype), zero)
+    return torch.where(x < -lambd, (x + bias).to(x.dtype), moved)
+
+
 def mish(x: Tensor) -> Tensor:
     """Return x tanh(softplus(x))."""
     return x * torch.tanh(functional.softplus(x))

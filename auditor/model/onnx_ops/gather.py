@@ -15,7 +15,7 @@ def gather(call: Call) -> Kernel:
     lead, index_shape, tail = call.shape()[:axis], call.shape(1), call.shape()[axis + 1 :]
 
     def run(x: Tensor, index: Tensor) -> Tensor:
-        rows = x.index_select(axis, _from_front(index, length).reshape(-1))
+        rows = x.index_select(axis, from_front(index, length).reshape(-1))
         return rows.reshape(*lead, *index_shape, *tail)
 
     return Kernel(run, (0, 1))
@@ -25,7 +25,7 @@ def gather_elements(call: Call) -> Kernel:
     """Build GatherElements."""
     axis = call.axis(call.integer("axis", 0))
     length = call.shape()[axis]
-    return Kernel(lambda x, index: x.gather(axis, _from_front(index, length)), (0, 1))
+    return Kernel(lambda x, index: x.gather(axis, from_front(index, length)), (0, 1))
 
 
 def gather_nd(call: Call) -> Kernel:
@@ -42,7 +42,7 @@ def gather_nd(call: Call) -> Kernel:
     def run(x: Tensor, index: Tensor) -> Tensor:
         flat = torch.zeros_like(index[..., 0])
         for place, length in enumerate(indexed):
-            flat = flat * length + _from_front(index[..., place], length)
+            flat = flat * length + from_front(index[..., place], length)
         table = x.reshape(*lead, -1, *tail)
         rows = flat.reshape(*lead, -1)  # [*lead, M]
         rows = rows.reshape(*rows.shape, *([1] * len(tail))).expand(*rows.shape, *tail)
@@ -111,12 +111,13 @@ def _gather_constant(call: Call, *, axis: int, length: int) -> Kernel:
         return Kernel(lambda x: x.select(axis, place), (0,))
     target = (*call.shape()[:axis], *call.shape(1), *call.shape()[axis + 1 :])
     return Kernel(
-        lambda x, i: x.index_select(axis, _from_front(i, length).reshape(-1)).reshape(target),
+        lambda x, i: x.index_select(axis, from_front(i, length).reshape(-1)).reshape(target),
         (0, 1),
     )
 
 
-def _from_front(index: Tensor, length: int) -> Tensor:
+def from_front(index: Tensor, length: int) -> Tensor:
+    """Return indices counted from the front, as int64."""
     index = index.to(torch.int64)
     return torch.where(index < 0, index + length, index)
 

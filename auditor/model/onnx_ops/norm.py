@@ -113,6 +113,17 @@ def lp_normalization(call: Call) -> Kernel:
     return Kernel(run, (0,))
 
 
+def hardmax(call: Call) -> Kernel:
+    """Build Hardmax: 1 at the first largest entry along an axis, 0 elsewhere."""
+    axis = call.axis(call.integer("axis", -1))
+
+    def run(x: Tensor) -> Tensor:
+        places = torch.argmax(x, dim=axis, keepdim=True)
+        return torch.zeros_like(x).scatter(axis, places, 1)
+
+    return Kernel(run, (0,))
+
+
 def _layer_normalization_with_statistics(call: Call, *, axes: int, epsilon: float) -> Kernel:
     normalized = [-1 - i for i in range(axes)]
     results = len(call.node.outputs)

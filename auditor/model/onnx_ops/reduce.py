@@ -104,14 +104,26 @@ def arg_extreme(function: Callable[..., Tensor]) -> Build:
 
 def cumulative_sum(call: Call) -> Kernel:
     """Build CumSum, forwards or in reverse, with or without the entry itself."""
+    return _cumulative(call, torch.cumsum, neutral=0)
+
+
+def cumulative_product(call: Call) -> Kernel:
+    """Build CumProd, forwards or in reverse, with or without the entry itself."""
+    return _cumulative(call, torch.cumprod, neutral=1)
+
+
+def _cumulative(call: Call, function: Callable[..., Tensor], *, neutral: int) -> Kernel:
     axis = call.axis(int(call.host_number(1)))
     exclusive, reverse = call.integer("exclusive", 0), call.integer("reverse", 0)
+    length = call.shape()[axis]
 
     def run(x: Tensor) -> Tensor:
         x = x.flip(axis) if reverse else x
-        sums = torch.cumsum(x, dim=axis, dtype=x.dtype)
-        sums = sums - x if exclusive else sums
-        return sums.flip(axis) if reverse else sums
+        if exclusive and length:
+            first = torch.full_like(x.narrow(axis, 0, 1), neutral)
+            x = torch.cat((first, x.narrow(axis, 0, length - 1)), dim=axis)
+        results = function(x, dim=axis, dtype=x.dtype)
+        return results.flip(axis) if reverse else results
 
     return Kernel(run, (0,))
 
