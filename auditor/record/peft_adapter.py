@@ -12,7 +12,8 @@ from auditor.record.saved_state import SavedState
 _PREFIX = "base_model.model."
 _PLAIN = (
     "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices",
-    "lora_bias",
+    "lora_bias", "target_parameters", "alora_invocation_tokens", "use_qalora", "use_bdlora",
+    "arrow_config", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
 """Options that change the arithmetic; only their empty values are treated."""
 

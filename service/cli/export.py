@@ -41,13 +41,10 @@ def export(
     The folder then holds graph.onnx without weights, model.json, reference.safetensors and
     model.safetensors, which is what `stageaudit audit --model` takes.
     """
-    with needs_extra("huggingface", purpose="Exporting a Hugging Face folder"):
-        from auditor.record.exported_model import TOLERANCE
-        from auditor.record.hf_config import default_length, read_hf_config
-        from service.model_export import export_folder
-    tokens = length or default_length(read_hf_config(hf))
-    model = export_folder(
-        hf, output, length=tokens, on_progress=lambda text: None if as_json else notice(text)
+    with needs_extra("record", purpose="Exporting a model"):
+        from service.model_export import TOLERANCE, export_folder
+    model, tokens = export_folder(
+        hf, output, length=length, on_progress=lambda text: None if as_json else notice(text)
     )
 
     def human() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,12 +12,9 @@ from auditor.stagelog.digest import digest_of
 from auditor.stagelog.log import StageLog
 from service.cli.export import LengthOption
 from service.cli.extras import needs_extra
-from service.cli.import_sources import Importer, Source, parse_sources
+from service.cli.import_sources import parse_sources
 from service.cli.levels import LEVELS
 from service.cli.output import JsonOption, console, emit, notice
-
-if TYPE_CHECKING:
-    from auditor.record.imported_log import AddedValues
 
 AddedOption = Annotated[
     Literal["refuse", "zeros"],
@@ -74,8 +71,10 @@ def import_log(
             found="a log",
             remedy="Name another folder.",
         )
+    with needs_extra("record", purpose="Importing checkpoints"):
+        from service.checkpoint_import import Importer, import_checkpoints
     with TemporaryDirectory(prefix="stageaudit-import-") as scratch:
-        log = make_log(
+        log = import_checkpoints(
             sources,
             output,
             importer=Importer(
@@ -89,31 +88,6 @@ def import_log(
         )
     summary = summary_of(log, output)
     emit(summary, as_json=as_json, human=lambda: _print(log, summary))
-
-
-def make_log(
-    sources: tuple[Source, ...],
-    output: Path,
-    *,
-    importer: Importer,
-    added: "AddedValues",
-    run_name: str,
-) -> StageLog:
-    """Return the log of some checkpoints, written to a folder."""
-    with needs_extra("huggingface", purpose="Importing checkpoints"):
-        from auditor.edge.clock import SystemClock
-        from auditor.record.imported_log import LogImport
-        from auditor.record.sink import FolderSink
-        from auditor.stagelog.log import Run
-        from service.conversion import read_pickled
-    run = Run(
-        name=run_name,
-        created=SystemClock().now().isoformat(timespec="seconds"),
-        recorder="stageaudit log import",
-        framework="not recorded",
-    )
-    start, stages = importer.stages(sources, read_pickle=read_pickled)
-    return LogImport(sink=FolderSink(output), run=run, added=added).write(start, stages)
 
 
 def summary_of(log: StageLog, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """``stageaudit quick``: from checkpoints and a JSONL file to a table, in one command."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 import typer
 
 from auditor.edge.folder import LOG_FILE
-from auditor.errors import ConflictError, InputError
+from auditor.errors import ConflictError
 from service.cli.asking import asking_here
 from service.cli.extras import needs_extra
-from service.cli.import_sources import CONFIG_FILE, Importer, Source, parse_sources
-from service.cli.log_import import AddedOption, CheckpointsArgument, make_log
+from service.cli.import_sources import parse_sources
+from service.cli.log_import import AddedOption, CheckpointsArgument
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.quick_table import print_quick, quick_summary
 from service.cli.request_file import resolve_request
 
 if TYPE_CHECKING:
-    from auditor.record.hf_config import HfConfig
     from auditor.record.text_evalset import TextColumns
 
 DATA = "What is evaluated"
-TOKENIZER_FILE = "tokenizer.json"
-KEPT_COLUMNS = ("source", "group")
-"""Columns of the file that the evaluation set takes over where every row has them."""
 
 
 def quick(
@@ -86,14 +82,16 @@ def quick(
     It says what such figures answer and what they cannot, and what to record next time.
     """
     sources = parse_sources(checkpoints)
+    with needs_extra("server", purpose="stageaudit quick"):
+        from service.checkpoint_import import Importer, import_checkpoints
+        from service.text_data import ColumnNames, read_texts, write_texts
     say: Callable[[str], None] = lambda found: None if as_json else notice(found)  # noqa: E731
     with _workplace(output) as place:
-        config, texts = _texts(
-            sources, data, text=text, label=label, pair=pair, prompt=prompt, length=length
-        )
+        names = ColumnNames(text=text, label=label, pair=pair, prompt=prompt)
+        config, texts = read_texts(sources, data, names=names, length=length)
         say(f"{texts.length} tokens an example; {texts.truncated} texts were cut")
-        _write_evaluation_set(place.data, name=data.stem, texts=texts)
-        log = make_log(
+        write_texts(place.data, name=data.stem, texts=texts)
+        log = import_checkpoints(
             sources,
             place.log,
             importer=Importer(scratch=place.models, length=texts.length, on_progress=say),
@@ -144,64 +142,6 @@ def _workplace(output: Path | None) -> Iterator[_Workplace]:
             remedy="Name another folder.",
         )
     yield _Workplace(root=output.absolute())
-
-
-def _texts(
-    sources: Sequence[Source],
-    data: Path,
-    *,
-    text: str | None,
-    label: str,
-    pair: str | None,
-    prompt: str | None,
-    length: int,
-) -> "tuple[HfConfig, TextColumns]":
-    """Return the last model's configuration and the file as columns for it."""
-    with needs_extra("huggingface", purpose="Tokenising texts"):
-        from auditor.record.hf_config import default_length, read_hf_config
-        from auditor.record.jsonl_rows import read_jsonl
-        from auditor.record.text_evalset import classification_columns, language_columns
-        from auditor.record.text_tokenizer import load_tokenizer
-    config = read_hf_config(_last_with(sources, CONFIG_FILE))
-    tokenizer = load_tokenizer(_last_with(sources, TOKENIZER_FILE))
-    rows = read_jsonl(data)
-    kept = [name for name in KEPT_COLUMNS if all(name in row for row in rows)]
-    most = min(length, default_length(config)) if length <= 512 else length
-    if config.task == "classification":
-        return config, classification_columns(
-            rows,
-            tokenizer,
-            text=text or "text",
-            pair=pair,
-            label=label,
-            classes=config.classes,
-            length=most,
-            keep=kept,
-        )
-    if prompt is None and text is None and {"prompt", "completion"} <= rows[0].keys():
-        prompt, text = "prompt", "completion"
-    return config, language_columns(
-        rows, tokenizer, text=text or "text", prompt=prompt, length=most, keep=kept
-    )
-
-
-def _last_with(sources: Sequence[Source], name: str) -> Path:
-    for source in reversed(sources):
-        if (source.path / name).is_file():
-            return source.path
-    raise InputError(
-        "CHECKPOINT...",
-        expected=f"a folder with {name} among them",
-        found="none",
-        remedy="Pass the folders that save_pretrained wrote, model and tokenizer; for other "
-        "checkpoints use `stageaudit log import --graph` and `stageaudit audit --local`.",
-    )
-
-
-def _write_evaluation_set(folder: Path, *, name: str, texts: "TextColumns") -> None:
-    from auditor.record.evalset_folder import write_evaluation_folder
-
-    write_evaluation_folder(folder, name=name, columns=texts.columns, tokenizer=texts.tokenizer)
 
 
 def _document(place: _Workplace, *, texts: "TextColumns") -> dict[str, Any]:

@@ -126,7 +126,8 @@ def _table(query: Mapping[str, Any]) -> Table:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return "–" if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
 def _print_list(console: Console, heading: str, texts: Sequence[str]) -> None:
