@@ -1,0 +1,121 @@
+"""Record data-parallel training: rank 0 writes, the positions of all ranks are gathered.
+
+Each process trains on its own part of a step; DistributedDataParallel averages the gradients, so
+that the step's loss is the mean of the processes' means, whatever their lengths. That is what
+gradient accumulation is too: in the log, a step of W processes with A microbatches each has W * A
+microbatches, and the weights of their examples say how much each counted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.optimizer import Optimizer as TorchOptimizer
+
+from auditor.errors import UnsupportedError
+from auditor.record.adapters.declaration import StageDeclaration
+from auditor.record.adapters.ledger import StepLedger, alone
+from auditor.record.adapters.ranks import (
+    gather_through,
+    open_channel,
+    share_outcome,
+    world_size,
+)
+from auditor.record.adapters.rows import Rows
+from auditor.record.datasets import DatasetHandle
+from auditor.record.recorder import Recorder
+
+
+@final
+class StepDeclarations:
+    """What a loop declares its batches to, in every process.
+
+    Args:
+        ledger: Collects the microbatches of a step.
+    """
+
+    def __init__(self, ledger: StepLedger) -> None:
+        self._ledger = ledger
+
+    def batch(self, rows: Rows | Tensor | Sequence[int]) -> None:
+        """Declare the examples of this process's next backward pass by their positions."""
+        self._ledger.add(rows if isinstance(rows, Rows) else Rows(torch.as_tensor(rows).tolist()))
+
+    def batch_tensors(self, columns: Mapping[str, Tensor]) -> None:
+        """Declare the examples of this process's next backward pass by what the model saw."""
+        self._ledger.add(columns)
+
+
+@contextmanager
+def record_distributed(
+    recorder: Recorder | None,
+    model: nn.Module,
+    declared: StageDeclaration,
+    *,
+    optimizer: TorchOptimizer,
+    dataset: DatasetHandle | None = None,
+) -> Iterator[StepDeclarations]:
+    """Record a stage inside the ``with`` block, in one process or in each of several.
+
+    Every process enters the block, declares its own batches and takes the same number of steps.
+
+    Args:
+        recorder: In rank 0; None in the other processes.
+        model: The plain model, without DistributedDataParallel.
+        declared: The stage; its accumulation is that of one process.
+        optimizer: Its ``step()`` is what is recorded.
+        dataset: What positions refer to, in rank 0; None when tensors are declared.
+
+    Yields:
+        What the loop declares its batches to.
+
+    Raises:
+        UnsupportedError: If batch norms use the batches of one process each.
+        StageLogError: If rank 0 refused the stage; in every process.
+    """
+    processes = world_size()
+    channel = open_channel() if processes > 1 else None
+    ledger = StepLedger(
+        accumulation=declared.accumulation,
+        gather=gather_through(channel) if processes > 1 else alone,
+        dataset=dataset,
+    )
+    stage = replace(declared, accumulation=declared.accumulation * processes)
+    if processes > 1:
+        require_batch_independence(model)
+    forget = ledger.listen(optimizer)
+    problem: BaseException | None = None
+    try:
+        if recorder is None:
+            yield StepDeclarations(ledger)
+        else:
+            with stage.open(recorder, optimizer) as ledger.stage:
+                yield StepDeclarations(ledger)
+    except BaseException as error:
+        problem = error
+        raise
+    finally:
+        forget()
+        if processes > 1 and (recorder is not None or problem is None):
+            share_outcome(problem, channel, stage=declared.name)
+
+
+def require_batch_independence(model: nn.Module) -> None:
+    """Refuse batch norms in train mode: each process would use the statistics of its own part.
+
+    Raises:
+        UnsupportedError: Naming the first.
+    """
+    norms = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.training]
+    if norms:
+        raise UnsupportedError(
+            f"model: {norms[0]}",
+            expected="no batch norm in train mode in data-parallel training",
+            found=type(model.get_submodule(norms[0])).__name__,
+            remedy="Freeze its statistics with eval(), use group or layer norm, or train this "
+            "stage in one process.",
+        )
