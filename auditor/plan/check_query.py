@@ -197,7 +197,10 @@ def _check_target(query: Query, found: EvaluationSet, *, where: str, log: StageL
 
 
 def _trained_on(log: StageLog, stage: Stage, column: str | None) -> Column | None:
-    """Return a column of the final stage's data; None where the log has none."""
+    """Return a column as the final stage's model sees it; None where the log has none."""
     if column is None or not stage.datasets:
         return None
-    return log.datasets[stage.datasets[0]].columns.get(column)
+    found = log.datasets[stage.datasets[0]].columns.get(column)
+    if found is None or stage.loss.kind != "dpo":
+        return found
+    return found.model_copy(update={"shape": found.shape[1:]})  # a pair is two texts to it

@@ -10,11 +10,17 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from auditor.dynamics.consistency import check_segment
+from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
-from auditor.dynamics.trajectory import Lane, advance
+from auditor.dynamics.trajectory import advance
+from auditor.errors import InputError, UnsupportedError
 from auditor.plan.request import Intervention
+from auditor.record.export import export_graph
+from auditor.record.recorder import Recorder
+from auditor.stagelog.digest import digest_of
 from auditor.stagelog.log import Clipping, Loss
+from tests.support.builders import FixedClock, MemorySink, export_once
 from tests.support.cases import quiet
 from tests.support.facts_cases import (
     IGNORED,
@@ -26,6 +32,7 @@ from tests.support.facts_cases import (
     trained,
     vectors,
 )
+from tests.support.memory_blobs import MemoryBlobs
 
 CLASS_WEIGHTS = (1.0, 0.3, 2.0)
 
@@ -278,3 +285,83 @@ def test_tolerance_of_autocast_still_finds_another_training(changes: dict[str, o
     verdict = check_segment(changed, 0, on_block=quiet).verdict
 
     assert verdict == "inconsistent"
+
+
+class Huber(nn.Module):
+    """A loss of one's own: of each example, smooth, without parameters."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return [B] of output and target [B, ...]."""
+        difference = output - target
+        return (torch.sqrt(1 + difference * difference) - 1).mean(dim=1)
+
+
+def own_loss(model: nn.Module, _: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
+    losses: Tensor = Huber()(model(rows["x"]), rows["z"])
+    return losses.mean()
+
+
+def test_a_loss_graph_is_the_loss() -> None:
+    example = torch.zeros(2, 3, dtype=torch.float64)
+    # Two tensors: the exporter takes one tensor twice for one input.
+    graph = export_graph(Huber(), (example, example.clone()), input_names=("output", "target"))
+    blobs = MemoryBlobs()
+    digest = blobs.write(graph)
+    case = replace(
+        CASES["squared error"], loss_of=own_loss, loss=Loss(kind="graph", graph=digest), blobs=blobs
+    )
+    boundaries, run = trained(case)
+    truth, _ = trained(case, skip=frozenset({0}))
+
+    close(parameters_of(run, run.boundary(1), stage=0), boundaries[1])
+    close(parameters_of(run, without_first_stage(run), stage=1), truth[2])
+
+
+def test_a_graph_that_is_no_loss_is_refused() -> None:
+    blobs = MemoryBlobs()
+    example = torch.zeros(2, 4, dtype=torch.float64)
+    digest = blobs.write(export_graph(small_classifier(), (example,), input_names=("x",)))
+    case = replace(
+        CASES["squared error"], loss_of=own_loss, loss=Loss(kind="graph", graph=digest), blobs=blobs
+    )
+    _, run = trained(case)
+
+    with pytest.raises((InputError, UnsupportedError)):
+        run.objective(0)
+
+
+def test_recorded_denominators_and_skipped_steps() -> None:
+    """A sum over tokens by a constant; a scaler that refuses every other update."""
+    model = bigram()
+    sink = MemorySink(blobs=MemoryBlobs(), manifests=[])
+    recorder = Recorder(sink, model, run_name="facts", export=export_once, clock=FixedClock())
+    columns = texts(1, shape=(24,))
+    data = recorder.dataset("texts", columns)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with recorder.stage(
+        "only", optimizer=optimizer, loss="causal_lm", inputs={"ids": "ids"}, target="labels"
+    ) as stage:
+        for step in range(6):
+            rows = torch.arange(4 * step, 4 * step + 4)
+            optimizer.zero_grad()
+            stage.batch(data, rows)
+            stage.denominator(9.0 + step)
+            logits = model(columns["ids"][rows])[:, :-1].flatten(0, 1)
+            labels = columns["labels"][rows, 1:].flatten()
+            total = functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+            (total / (9.0 + step)).backward()  # type: ignore[no-untyped-call]
+            if step % 2:
+                stage.skip_step()
+            else:
+                optimizer.step()
+
+    log = recorder.log
+    run = Run(log, digest_of(log), sink.blobs)
+    end = advance(run, 0, [run.boundary(0)], lanes=[Lane()], on_block=quiet).states[0]
+
+    assert log.stages[0].loss_denominator == "recorded"
+    assert (log.stages[0].steps, log.stages[0].skipped) == (3, (1, 2, 3))
+    close(
+        parameters_of(run, end, stage=0),
+        {name: value.detach() for name, value in model.named_parameters()},
+    )

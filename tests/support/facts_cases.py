@@ -75,8 +75,8 @@ class FactsCase:
         clip: What happens to the gradients.
         optimizer: Makes the optimizer.
         declared: Further arguments of ``Recorder.stage``.
-        around: Context of the forward pass.
-        after_step: What happens after every step.
+        steps: Of each stage.
+        blobs: Where the log goes.
     """
 
     network: Callable[[], nn.Module]
@@ -92,6 +92,7 @@ class FactsCase:
     )
     declared: dict[str, Any] = field(default_factory=dict)
     steps: int = STEPS
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
 
 
 def trained(
@@ -105,7 +106,7 @@ def trained(
         reference: What preferences are compared with; by default the model at the stage's start.
     """
     model = case.network()
-    sink = MemorySink(blobs=MemoryBlobs(), manifests=[])
+    sink = MemorySink(blobs=case.blobs, manifests=[])
     recorder = Recorder(sink, model, run_name="facts", export=export_once, clock=FixedClock())
     boundaries = [_copy(model)]
     for stage_index in range(2):
