@@ -5,10 +5,19 @@ from typing import NoReturn
 
 from auditor.errors import InputError, ShapeError
 from auditor.model.onnx_description import GraphDescription, TensorType
+from auditor.model.optimised_graph import EXPORT_CALL, copied_weight, why_missing
 from auditor.stagelog.log import GraphValue, ParameterInfo, StageLog
 from auditor.stagelog.rules_parameters import present_after
 
 _REMEDY = "Export the graph again from the model that was trained (auditor.record.export_graph)."
+_UNOPTIMISED = (
+    f"The exporter's optimiser, on by default, changed the parameters: export with {EXPORT_CALL}, "
+    "or auditor.record.export_graph."
+)
+_WEIGHTLESS = (
+    f"Write the graph with auditor.record.export_graph: it calls {EXPORT_CALL} and makes every "
+    "parameter an input without data."
+)
 
 
 def require_log(log: StageLog, graphs: Mapping[str, GraphDescription]) -> None:
@@ -34,6 +43,8 @@ def require_log(log: StageLog, graphs: Mapping[str, GraphDescription]) -> None:
 def require_state(graph: GraphDescription, names: Mapping[str, ParameterInfo]) -> None:
     """Refuse a graph in which a parameter is missing, has no effect, or has another form.
 
+    Among them are graphs that went through the exporter's optimiser, which the message says.
+
     Args:
         graph: A checked graph.
         names: Parameters and buffers of the model, tied names included.
@@ -56,16 +67,28 @@ def require_state(graph: GraphDescription, names: Mapping[str, ParameterInfo]) -
         present.add(owner_of[value.name])
         if value.name in needed:
             consumed.add(owner_of[value.name])
-    for name, info in names.items():
-        if info.kind == "parameter" and owner_of[name] == name and name not in consumed:
-            _mismatch(
-                name,
-                "a parameter that the graph's outputs depend on",
-                "one without effect" if name in present else "no input of this name",
-            )
     for name in graph.constants:
         if name in names:
-            _mismatch(name, "a graph input without data", "an initialiser with data")
+            _mismatch(
+                name, "a graph input without data", "an initialiser with data", remedy=_WEIGHTLESS
+            )
+    for name, info in names.items():
+        if info.kind == "parameter" and owner_of[name] == name and name not in consumed:
+            found = "one without effect" if name in present else "no input of this name"
+            cause = why_missing(name, graph, names=names)
+            if cause is not None:
+                found = f"{found}, but {cause}"
+            remedy = _REMEDY if cause is None else _UNOPTIMISED
+            _mismatch(name, "a parameter that the graph's outputs depend on", found, remedy=remedy)
+    copy = copied_weight(graph, names=names)
+    if copy is not None:
+        name, constant = copy
+        _mismatch(
+            name,
+            "no constant that data are multiplied by and that has a parameter's shape",
+            f"{constant!r}",
+            remedy=f"{_UNOPTIMISED} If it is a fixed matrix, register it as a buffer.",
+        )
 
 
 def _require_same(value: TensorType, info: ParameterInfo) -> None:
@@ -108,5 +131,5 @@ def _listed(values: list[tuple[str, str, tuple[int | str, ...]]]) -> str:
     )
 
 
-def _mismatch(name: str, expected: str, found: str) -> NoReturn:
-    raise InputError(f"parameters[{name}]", expected=expected, found=found, remedy=_REMEDY)
+def _mismatch(name: str, expected: str, found: str, *, remedy: str = _REMEDY) -> NoReturn:
+    raise InputError(f"parameters[{name}]", expected=expected, found=found, remedy=remedy)
