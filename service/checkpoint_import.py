@@ -12,7 +12,7 @@ from auditor.record.exported_model import MODEL_FILE, read_exported_model
 from auditor.record.hf_config import CONFIG_FILE
 from auditor.record.imported_log import AddedValues, ImportedStage, LogImport
 from auditor.record.pickled import PickleReader
-from auditor.record.saved_state import SavedState, read_saved_state
+from auditor.record.saved_state import ADAPTER_CONFIG, SavedState, read_saved_state
 from auditor.record.sink import FolderSink
 from auditor.record.text_tokenizer import read_json_object
 from auditor.record.training_facts import training_facts
@@ -83,7 +83,8 @@ class Importer:
     def _model_folder(self, sources: Sequence[Source], index: int) -> Path:
         """Return the folder whose config.json describes a stage's model: its own or the nearest."""
         for source in (*reversed(sources[: index + 1]), *sources[index + 1 :]):
-            if (source.path / CONFIG_FILE).is_file():
+            adapter = (source.path / ADAPTER_CONFIG).is_file()
+            if (source.path / CONFIG_FILE).is_file() and not adapter:
                 return source.path
         raise PreconditionError(
             f"stage {sources[index].name!r}",

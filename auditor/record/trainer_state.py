@@ -11,6 +11,7 @@ import numpy as np
 
 from auditor.errors import InputError
 from auditor.record.text_tokenizer import read_json_object
+from auditor.stagelog.rules_stages import MAX_STEPS
 
 TRAINER_STATE = "trainer_state.json"
 
@@ -61,10 +62,15 @@ def read_trainer_state(folder: Path) -> TrainerState | None:
         return None
     plain = read_json_object(path)
     step, history = plain.get("global_step"), plain.get("log_history", [])
-    if not isinstance(step, int) or isinstance(step, bool) or not isinstance(history, list):
+    if (
+        not isinstance(step, int)
+        or isinstance(step, bool)
+        or not 0 < step <= MAX_STEPS
+        or not isinstance(history, list)
+    ):
         raise InputError(
             f"{folder.name}/{TRAINER_STATE}",
-            expected="a whole number global_step and a list log_history",
+            expected=f"a global_step from 1 to {MAX_STEPS} and a list log_history",
             found=f"{step} and {type(history).__name__}",
             remedy="Restore the file, or delete it to import the weights alone.",
         )

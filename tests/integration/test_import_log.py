@@ -128,6 +128,50 @@ def test_boundaries_are_the_checkpoints(
     assert leave("log", "check", tmp_path / "log") == 0
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_checkpoint_of_the_lightning_trainer_is_read(
+    checkpoints: list[Path], exported: Path, tmp_path: Path
+) -> None:
+    from tests.support.lightning_library import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self, rate: float = 0.5) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = Net()
+
+        def training_step(self, batch: Any, _: int) -> Tensor:
+            return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=self.hparams["rate"])
+
+    rows = torch.utils.data.TensorDataset(torch.ones(8, 4), torch.arange(8) % 3)
+    module = Module()
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(rows, batch_size=4))
+    trainer.save_checkpoint(tmp_path / "tuned.ckpt")
+
+    assert leave(
+        "log", "import", checkpoints[0], tmp_path / "tuned.ckpt", "--graph", exported,
+        "-o", tmp_path / "log",
+    ) == 0  # fmt: skip
+
+    log, _, blobs = read_log(tmp_path / "log")
+    found = read_tensors(blobs.read(Digest(log.boundary(1).parameters)), where="checkpoint")
+    assert log.stages[0].steps == 4
+    for name, value in module.net.state_dict().items():
+        assert found[name].equal(value)
+
+
 def test_an_imported_log_is_audited_by_what_level_0_allows(
     checkpoints: list[Path], exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +236,37 @@ def test_a_new_head_begins_at_zero_when_that_is_allowed(
         after = nn.functional.cross_entropy(net(torch.ones(4, 4)), torch.arange(4) % 3)
     # With a head of zeros every class is as likely as any other.
     assert effects[0]["value"] == pytest.approx(after.item() - torch.tensor(3.0).log().item())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_adapter_is_merged_into_the_checkpoint_before_it(
+    checkpoints: list[Path], exported: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    net = Net()
+    net.load_state_dict(states()[1])
+    adapted = get_peft_model(net, LoraConfig(r=1, target_modules=["first", "head"]))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.fill_(0.5)
+    adapted.save_pretrained(tmp_path / "lora")
+
+    assert leave(
+        "log", "import", *checkpoints[:2], tmp_path / "lora", "--graph", exported,
+        "-o", tmp_path / "log",
+    ) == 0  # fmt: skip
+
+    log, _, blobs = read_log(tmp_path / "log")
+    found = read_tensors(blobs.read(Digest(log.boundary(2).parameters)), where="checkpoint")
+    for name, value in adapted.merge_and_unload().state_dict().items():
+        torch.testing.assert_close(found[name], value)
+    assert (log.stages[1].name, log.stages[1].kind) == ("lora", "adapt")
+    assert log.stages[1].trainable == {"first.weight", "head.weight"}
+    assert set(log.stages[1].transition.frozen) == set(log.stages[0].trainable) - {
+        "first.weight", "head.weight",
+    }  # fmt: skip
 
 
 def without(name: str) -> Any:
