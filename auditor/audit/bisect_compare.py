@@ -212,7 +212,7 @@ def _require_comparable(a: StageLog, b: StageLog) -> None:
         )
     for index, (ours, theirs) in enumerate(zip(a.stages, b.stages, strict=True)):
         mine, other = (
-            (stage.groups, stage.transition.added, stage.transition.removed)
+            (stage.groups, stage.transition.appearing, stage.transition.vanishing)
             for stage in (ours, theirs)
         )
         if mine != other:

@@ -29,9 +29,21 @@ def displaced_final_state(run: Run, stages: Sequence[int]) -> TrainingState:
     for stage in stages:
         before = run.boundary_layout(stage).unflatten(run.boundary(stage).theta)
         after = run.layout(stage).unflatten(run.boundary(stage + 1).theta)
-        initial = {**before, **run.added_values(stage)}
+        transition = run.log.stages[stage].transition
+        new_names = transition.new_names
+        initial = {new_names.get(name, name): value for name, value in before.items()}
+        initial |= run.added_values(stage)
+        moved = {_final_name(run, stage, name): after[name] - initial[name] for name in after}
         named = {
-            name: value - (after[name] - initial[name]) if name in after else value
-            for name, value in named.items()
+            name: value - moved[name] if name in moved else value for name, value in named.items()
         }
     return TrainingState(theta=layout.flatten(named), slots=final.slots, buffers=final.buffers)
+
+
+def _final_name(run: Run, stage: int, name: str) -> str | None:
+    """Return what a stage's tensor is called in the final model; None if it was removed."""
+    for later in run.log.stages[stage + 1 :]:
+        if name in later.transition.removed:
+            return None
+        name = later.transition.new_names.get(name, name)
+    return name

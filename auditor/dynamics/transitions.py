@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from auditor.errors import PreconditionError
 from auditor.model.layout import ParameterLayout
 from auditor.model.preferences import REFERENCE
 from auditor.stagelog.log import Transition
+
+Value = TypeVar("Value")
 
 OPTIMIZER_FAMILIES = (
     frozenset({"momentum_buffer", "initialised"}),
@@ -49,7 +51,8 @@ class TransitionMap:
         """Return R_t(xi), for states with any leading axes.
 
         Added parameters take their recorded initial values and empty optimizer slots, removed ones
-        are dropped, ``reset`` empties every slot; everything else keeps its value.
+        are dropped, ``reset`` empties every slot; everything else keeps its value, renamed ones
+        under their new name.
 
         Raises:
             PreconditionError: If the optimizer is kept but the state has none to keep.
@@ -62,10 +65,18 @@ class TransitionMap:
             slots[REFERENCE] = start.clone()  # two slots of a state share no memory
         return TrainingState(theta=theta, slots=slots, buffers=self._buffers(state))
 
+    def _same(self, fresh: set[str]) -> bool:
+        return self.before == self.after and not fresh and not self.transition.renamed
+
+    def _named(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
+        """Return values by the names that their tensors have after the transition, in order."""
+        new_names = self.transition.new_names
+        return {new_names.get(name, name): value for name, value in tensors.items()}
+
     def _moved(self, theta: Tensor, *, fresh: set[str]) -> Tensor:
-        if self.before == self.after and not fresh:
+        if self._same(fresh):
             return theta
-        named = self.before.unflatten(theta)
+        named = self._named(self.before.unflatten(theta))
         lead = theta.shape[:-1]
         for name in fresh:
             value = self.added[name].to(theta)
@@ -74,7 +85,9 @@ class TransitionMap:
 
     def _buffers(self, state: TrainingState) -> dict[str, Tensor]:
         lead = state.theta.shape[:-1]
-        buffers = {n: b for n, b in state.buffers.items() if n not in self.transition.removed}
+        buffers = self._named({
+            n: b for n, b in state.buffers.items() if n not in self.transition.removed
+        })
         for name, value in self.added.items():
             if name not in self.after.names and value.is_floating_point():
                 own = value.to(state.theta.device)
@@ -98,13 +111,18 @@ class TransitionMap:
         if slot not in kept:
             return state.theta.new_zeros(*lead, size)
         values = kept[slot]
-        if self.before == self.after and not fresh:
+        if self._same(fresh):
             return values
         if per_tensor:
-            column = {n: values[..., i] for i, n in enumerate(self.before.names) if n not in fresh}
+            column = {
+                n: values[..., i]
+                for i, n in enumerate(self._named(dict.fromkeys(self.before.names)))
+                if n not in fresh
+            }
             zero = values.new_zeros(lead)
             return torch.stack([column.get(name, zero) for name in self.after.names], dim=-1)
-        named = {n: v for n, v in self.before.unflatten(values).items() if n not in fresh}
+        moved = self._named(self.before.unflatten(values))
+        named = {n: v for n, v in moved.items() if n not in fresh}
         for name, shape in zip(self.after.names, self.after.shapes, strict=True):
             named.setdefault(name, values.new_zeros(*lead, *shape))
         return self.after.flatten(named)

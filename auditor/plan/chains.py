@@ -108,7 +108,7 @@ def boundary_as_final(
     values; without such transitions this is the checkpoint itself and needs no action.
     """
     later = range(boundary, len(log.stages))
-    if not any(log.stages[i].transition.added or log.stages[i].transition.removed for i in later):
+    if not any(t.appearing or t.vanishing for t in (log.stages[i].transition for i in later)):
         return (), Recorded(boundary=boundary)
     actions: list[Advance] = []
     state: StateRef = Recorded(boundary=boundary)

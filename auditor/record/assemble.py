@@ -179,13 +179,16 @@ class LogParts:
     def _transition(
         self, change: StateChange, *, trained: frozenset[str], present: frozenset[str]
     ) -> Transition:
-        before = self.stages[-1].trainable if self.stages else trained
+        new_names = {old: new for new, old in change.renamed.items()}
+        trained_before = self.stages[-1].trainable if self.stages else trained
+        before = frozenset(new_names.get(name, name) for name in trained_before)
         fresh = set(change.added)
         return Transition(
             optimizer=change.optimizer,
             added=change.added,
             added_values=write_blob(change.values, blobs=self.blobs) if change.added else None,
             removed=change.removed,
+            renamed=dict(change.renamed) or None,
             frozen=tuple(sorted((before & present) - fresh - trained)),
             unfrozen=tuple(sorted(trained - before - fresh)),
         )

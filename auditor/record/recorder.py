@@ -24,7 +24,13 @@ from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.self_check import require_reproducible
 from auditor.record.sink import FolderSink, JournalingSink, LogSink
-from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
+from auditor.record.snapshot import (
+    Snapshot,
+    copy_state,
+    describe_state,
+    holders_of,
+    parameter_names,
+)
 from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
 from auditor.record.stage_journal import StageJournal
 from auditor.record.transition import StateChange, state_change
@@ -285,6 +291,7 @@ class Recorder:
         return Snapshot(
             infos=describe_state(self._model),
             tensors=copy_state(self._model),
+            holders=holders_of(self._model),
             slots=copy_slots(
                 optimizer,
                 parameter_names(self._model),

@@ -1,7 +1,8 @@
 """The model's state by name: what is in it, which names are tied, and copies of it."""
 
+import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -21,11 +22,13 @@ class Snapshot:
         infos: Every name of the state, tied ones too.
         tensors: Parameters and persistent buffers by name; of tied names only the owner.
         slots: Optimizer tensors as ``<slot>/<name>``.
+        holders: The module's own tensor of each name of ``tensors``, as long as it lives.
     """
 
     infos: Mapping[str, ParameterInfo]
     tensors: Mapping[str, Tensor]
     slots: Mapping[str, Tensor]
+    holders: Mapping[str, "weakref.ref[Tensor]"] = field(default_factory=dict)
 
 
 def describe_state(model: nn.Module) -> dict[str, ParameterInfo]:
@@ -71,6 +74,17 @@ def copy_state(model: nn.Module) -> dict[str, Tensor]:
                 seen.add(id(tensor))
                 copies[name] = tensor.detach().to("cpu", copy=True).contiguous()
         return copies
+
+
+def holders_of(model: nn.Module) -> dict[str, "weakref.ref[Tensor]"]:
+    """Return the tensor that each name stands for, without keeping it alive."""
+    seen: set[int] = set()
+    holders: dict[str, weakref.ref[Tensor]] = {}
+    for name, tensor, _ in _entries(model):
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            holders[name] = weakref.ref(tensor)
+    return holders
 
 
 def equal_tensors(first: Tensor, second: Tensor) -> bool:

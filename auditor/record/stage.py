@@ -15,7 +15,13 @@ from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
 from auditor.record.optimizers import copy_slots, describe_optimizer
-from auditor.record.snapshot import Snapshot, copy_state, describe_state, parameter_names
+from auditor.record.snapshot import (
+    Snapshot,
+    copy_state,
+    describe_state,
+    holders_of,
+    parameter_names,
+)
 from auditor.record.stage_journal import StageJournal
 from auditor.record.steps import StepTable, weighs_microbatches
 from auditor.record.writer import BackgroundWriter
@@ -206,6 +212,7 @@ class StageRecorder:
         return Snapshot(
             infos=describe_state(self.model),
             tensors=copy_state(self.model),
+            holders=holders_of(self.model),
             slots=copy_slots(self.optimizer, self.table.names, kind=self.arithmetic.kind),
         )
 

@@ -7,10 +7,12 @@ Fields whose treatment is not built are in the schema and refused by name in
 :mod:`auditor.stagelog.validate`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from auditor.stagelog.dataset import Dataset
 from auditor.stagelog.record import DigestField, Name, Record, Shape
@@ -105,8 +107,24 @@ class Transition(Record):
     added: tuple[Name, ...] = ()
     added_values: DigestField | None = None  # safetensors: initial values of ``added``
     removed: tuple[Name, ...] = ()
+    renamed: dict[Name, Name] | None = None  # new name -> the one that held the tensor before
     frozen: tuple[Name, ...] = ()
     unfrozen: tuple[Name, ...] = ()
+
+    @property
+    def appearing(self) -> frozenset[str]:
+        """Names that are in the model because of the transition."""
+        return frozenset(self.added) | frozenset(self.renamed or {})
+
+    @property
+    def vanishing(self) -> frozenset[str]:
+        """Names that are not, unless they are also :attr:`appearing`."""
+        return frozenset(self.removed) | frozenset((self.renamed or {}).values())
+
+    @property
+    def new_names(self) -> dict[str, str]:
+        """Old name -> new name of what is renamed."""
+        return {old: new for new, old in (self.renamed or {}).items()}
 
 
 class CheckpointRole(StrEnum):
@@ -132,7 +150,6 @@ class Checkpoint(Record):
     parameters: DigestField
     optimizer: DigestField | None = None
     role: CheckpointRole = Field(default=CheckpointRole.BOUNDARY, strict=False)
-
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -171,6 +188,12 @@ class StageKind(StrEnum):
     OTHER = "other"
 
 
+_NEWER_DEFAULTS: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType({
+    "accumulated": ("microbatches",), "skipped": ((), []),
+})  # fmt: skip
+"""Fields of a stage that minor version 0 did not have; at their defaults they are left out."""
+
+
 class Stage(Record):
     """Consecutive steps with one purpose."""
 
@@ -199,6 +222,15 @@ class Stage(Record):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     parents: tuple[Name, ...] | None = None  # None: the stage before; else forks and merges
     generated_by: Name | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_older_readers_know_it(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The canonical bytes of an older log must stay its bytes: its identity is their digest.
+        plain: dict[str, Any] = handler(self)
+        for name, default in _NEWER_DEFAULTS.items():
+            if plain.get(name) in default:
+                del plain[name]
+        return plain
 
     @property
     def steps(self) -> int:

@@ -1,7 +1,7 @@
 """Cross-field rules of parameters: ties, groups, and what each transition changes."""
 
 from auditor.errors import StageLogError
-from auditor.stagelog.log import Stage, StageLog
+from auditor.stagelog.log import Stage, StageLog, Transition
 
 
 def present_at_start(log: StageLog) -> frozenset[str]:
@@ -12,9 +12,9 @@ def present_at_start(log: StageLog) -> frozenset[str]:
     absent: set[str] = set()
     mentioned: set[str] = set()
     for stage in log.stages:
-        removed = set(stage.transition.removed)
-        absent |= set(stage.transition.added) - removed - mentioned
-        mentioned |= removed | set(stage.transition.added)
+        appearing, vanishing = stage.transition.appearing, stage.transition.vanishing
+        absent |= appearing - vanishing - mentioned
+        mentioned |= vanishing | appearing
     return frozenset(log.parameters) - absent
 
 
@@ -22,7 +22,7 @@ def present_after(log: StageLog, index: int) -> frozenset[str]:
     """Return the parameters and buffers of the model during stage ``index``; -1: at the start."""
     present = present_at_start(log)
     for stage in log.stages[: index + 1]:
-        present = (present - set(stage.transition.removed)) | set(stage.transition.added)
+        present = (present - stage.transition.vanishing) | stage.transition.appearing
     return present
 
 
@@ -102,7 +102,8 @@ def _check_presence(
             found=transition.added_values,
             remedy="Record the values of every parameter that a transition adds.",
         )
-    after = (present - set(transition.removed)) | set(transition.added)
+    _check_renamed(log, transition, present=present, where=f"{where}.renamed")
+    after = (present - transition.vanishing) | transition.appearing
     for name in sorted(after):
         owner = log.parameters[name].tied_to
         if owner is not None and owner not in after:
@@ -113,6 +114,32 @@ def _check_presence(
                 remedy="Remove or add tied names together.",
             )
     return frozenset(after)
+
+
+def _check_renamed(
+    log: StageLog, transition: Transition, *, present: frozenset[str], where: str
+) -> None:
+    """A name that moves is there before, free after, and of the same tensor."""
+    renamed = transition.renamed or {}
+    listed = {*transition.added, *transition.removed}
+    kept = present - transition.vanishing
+    for new, old in renamed.items():
+        mine, theirs = log.parameters.get(new), log.parameters.get(old)
+        same = (
+            mine is not None
+            and theirs is not None
+            and (mine.shape, mine.dtype, mine.kind) == (theirs.shape, theirs.dtype, theirs.kind)
+            and mine.tied_to is None is theirs.tied_to
+        )
+        free = new not in kept and listed.isdisjoint((new, old)) and old in present
+        if not same or not free or len(set(renamed.values())) != len(renamed):
+            raise StageLogError(
+                where,
+                expected="for a new name, an old one of the same shape, dtype and kind that no "
+                "other takes; neither added nor removed",
+                found=f"{new}: {old}",
+                remedy="List what moved to another name in `renamed` only.",
+            )
 
 
 def _check_groups(log: StageLog, stage: Stage, *, present: frozenset[str], where: str) -> None:
@@ -160,6 +187,7 @@ def _check_frozen(
     transition = stage.transition
     fresh = set(transition.added)
     trained_before = stage.trainable if before is None else before.trainable
+    trained_before = _after(trained_before, transition)
     expected = {
         "frozen": ((trained_before & present) - fresh) - stage.trainable,
         "unfrozen": (stage.trainable - trained_before) - fresh,
@@ -173,6 +201,11 @@ def _check_frozen(
                 found=sorted(listed),
                 remedy="List parameters trained on one side of the transition only.",
             )
+
+
+def _after(names: frozenset[str], transition: Transition) -> frozenset[str]:
+    new_names = transition.new_names
+    return frozenset(new_names.get(name, name) for name in names)
 
 
 def _check_kept(stage: Stage, *, before: Stage, where: str) -> None:

@@ -1,8 +1,11 @@
 """What changed between two stages, from two snapshots."""
 
+import weakref
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.errors import UnsupportedError
 from auditor.record.snapshot import Snapshot
@@ -76,3 +79,56 @@ def test_optimizer_state_in_between_is_refused(now: dict[str, float]) -> None:
 
     with pytest.raises(UnsupportedError, match="optimizer state m/"):
         state_change(before, snapshot(**now), stage="s")
+
+
+def held(names: dict[str, nn.Parameter]) -> Snapshot:
+    """Return a state that knows which objects its tensors are copies of."""
+    return Snapshot(
+        infos={n: ParameterInfo(shape=tuple(p.shape), dtype="float32") for n, p in names.items()},
+        tensors={name: p.detach().clone() for name, p in names.items()},
+        slots={},
+        holders={name: weakref.ref(p) for name, p in names.items()},
+    )
+
+
+def test_same_object_under_another_name_is_renamed() -> None:
+    weight, bias, other = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+
+    change = state_change(
+        held({"a.weight": weight, "b.weight": bias}),
+        held({"a.base.weight": weight, "b.weight": bias, "a.lora": other}),
+        stage="s",
+    )
+
+    assert change.renamed == {"a.base.weight": "a.weight"}
+    assert (change.added, change.removed) == (("a.lora",), ())
+
+
+def test_only_equal_tensor_is_renamed_and_zeros_are_not() -> None:
+    before = {"a.weight": torch.tensor([1.0, 2.0]), "a.bias": torch.zeros(2)}
+    now = {"c.weight": torch.tensor([1.0, 2.0]), "c.bias": torch.zeros(2)}
+
+    change = state_change(
+        *(
+            Snapshot(
+                infos={n: ParameterInfo(shape=(2,), dtype="float32") for n in tensors},
+                tensors=tensors,
+                slots={},
+            )
+            for tensors in (before, now)
+        ),
+        stage="s",
+    )
+
+    assert change.renamed == {"c.weight": "a.weight"}
+    assert (change.added, change.removed) == (("c.bias",), ("a.bias",))
+
+
+def test_optimizer_state_is_kept_under_a_new_name() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    before = replace(held({"a": weight}), slots={"m/a": torch.tensor([3.0, 4.0])})
+    now = replace(held({"b": weight}), slots={"m/b": torch.tensor([3.0, 4.0])})
+
+    change = state_change(before, now, stage="s")
+
+    assert (change.optimizer, change.renamed) == ("keep", {"b": "a"})
