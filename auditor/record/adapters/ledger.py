@@ -70,11 +70,11 @@ class StepLedger:
         if gathered is None or self.stage is None:
             return
         factor = self._factor(found=len(parts), processes=len(gathered))
-        for rank, own in enumerate(gathered):
-            for position, part in enumerate(own):
-                self._declare(self.stage, part, rank * self.accumulation + position, factor=factor)
+        step = [part for own in gathered for part in own]
+        for position, part in enumerate(step):
+            self._declare(self.stage, part, position, factor=factor)
         if self.items is not None:
-            self.stage.denominator(sum(self.items(part) for own in gathered for part in own))
+            self.stage.denominator(sum(map(self.items, step)))
 
     def _factor(self, *, found: int, processes: int) -> float | None:
         """Return what each example counts more than in a mean over the declared microbatches."""
