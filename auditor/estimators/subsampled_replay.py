@@ -148,7 +148,8 @@ def _check(settings: SubsampledReplaySettings, log: StageLog) -> None:
     if not has_two_resolutions(settings.fraction, log):
         raise InputError(
             "estimator.fraction",
-            expected="a fraction of which half is fewer examples, in every stage",
+            expected="a fraction of which half is fewer examples in every stage, and at least two "
+            "where Adam steps",
             found=f"{settings.fraction:g} of "
             + ", ".join(str(stage.examples_per_step or 1) for stage in log.stages)
             + " examples a step",

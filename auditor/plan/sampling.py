@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from auditor.stagelog.log import StageLog
+from auditor.stagelog.log import Stage, StageLog
+
+CORRECTED = ("adam", "adamw")
+"""Optimizers whose second moment has to be rid of the noise of sub-samples."""
 
 Draw = Literal["balanced", "uniform"]
 """Balanced over classes and sources, or uniform: as different from the batch as fresh ones."""
@@ -14,12 +17,16 @@ def used_examples(size: int, *, fraction: float) -> int:
 
 
 def has_two_resolutions(fraction: float, log: StageLog) -> bool:
-    """Say whether half of a sub-sample is fewer examples, in every stage.
+    """Say whether half of a sub-sample is fewer examples, and enough of them, in every stage.
 
-    Else both resolutions are one and the difference between them says nothing of the error.
+    Else the difference between both resolutions says nothing of the error: they are one, or Adam's
+    second moment is rid of the noise of sub-samples in one of them only, which takes two examples.
     """
-    sizes = [stage.examples_per_step or 1 for stage in log.stages]
-    return all(
-        used_examples(size, fraction=fraction) > used_examples(size, fraction=fraction / 2)
-        for size in sizes
-    )
+    return all(_differ(stage, fraction=fraction) for stage in log.stages)
+
+
+def _differ(stage: Stage, *, fraction: float) -> bool:
+    size = stage.examples_per_step or 1
+    coarse = used_examples(size, fraction=fraction / 2)
+    least = 2 if stage.optimizer.kind in CORRECTED else 1
+    return used_examples(size, fraction=fraction) > coarse >= least

@@ -6,7 +6,8 @@ from auditor.audit.check import check_request
 from auditor.errors import InputError
 from auditor.estimators.subsampled_replay import SubsampledReplaySettings
 from auditor.plan.sampling import has_two_resolutions
-from tests.support.manifests import make_log, make_request, make_sets
+from auditor.stagelog.log import Optimizer
+from tests.support.manifests import make_log, make_request, make_sets, make_stage
 
 BATCH = 8  # examples a step of make_log
 
@@ -30,3 +31,12 @@ def test_two_resolutions_that_differ_are_accepted() -> None:
     settings = SubsampledReplaySettings(fraction=2 / BATCH, replicas=1, resolutions=2)
 
     check_request(make_request(estimator=settings), make_log(), make_sets())
+
+
+@pytest.mark.parametrize(("fraction", "two"), [(2 / BATCH, False), (4 / BATCH, True)])
+def test_adam_needs_two_examples_at_the_lower_resolution(fraction: float, two: bool) -> None:
+    stages = [make_stage(index) for index in range(3)]
+    stages[1] = stages[1].model_copy(update={"optimizer": Optimizer(kind="adamw")})
+
+    assert has_two_resolutions(fraction, make_log()) is True
+    assert has_two_resolutions(fraction, make_log(*stages)) is two
