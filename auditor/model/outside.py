@@ -1,11 +1,14 @@
 """Step out of torch transforms or of autograd; the only place that touches torch's internals."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from typing_extensions import override
 
 from auditor.errors import DomainError
 
@@ -44,3 +47,32 @@ def outside_transforms() -> Iterator[None]:
     """
     with _disable_current_modes(), temporarily_clear_interpreter_stack(), torch.no_grad():
         yield
+
+
+class LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
+    """Notes the largest tensor that any operation inside gives, also one that is let go at once.
+
+    On the meta device this bounds what a computation will ask for, before it asks.
+
+    Attributes:
+        bytes: Of the largest tensor so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    @override
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run the operation."""
+        results = func(*args, **(kwargs or {}))
+        for result in results if isinstance(results, (tuple, list)) else (results,):
+            if isinstance(result, Tensor):
+                self.bytes = max(self.bytes, result.nbytes)
+        return results

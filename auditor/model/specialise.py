@@ -17,6 +17,7 @@ from auditor.model.limits import ImportLimits
 from auditor.model.onnx_description import GraphDescription, Mode, Node
 from auditor.model.onnx_ops.call import DTYPES, Call, Kernel, Operand, Value
 from auditor.model.onnx_ops.table import OPERATORS
+from auditor.model.outside import LargestValue
 from auditor.model.plan import Plan, Step
 from auditor.model.sites import CalledNode, find_sites
 
@@ -79,9 +80,10 @@ class Specialiser:
         with _our_errors(call):
             kernel = OPERATORS[node.operator](call)
             used = [call.operand(i) for i in kernel.uses]
-            results = _results(kernel, [_meta(operand.value) for operand in used])
+            with LargestValue() as within:
+                results = _results(kernel, [_meta(operand.value) for operand in used])
             fold = all(operand.constant for operand in used)
-            self._require_room(results, call, fold=fold)
+            self._require_room(results, call, fold=fold, within=within.bytes)
             if fold:
                 results = _results(kernel, [operand.value for operand in used])
         if any(node.outputs[kernel.results :]):
@@ -104,13 +106,17 @@ class Specialiser:
             raise call.unsupported("running statistics that are buffers of the model", operand)
         self._updated[self._buffers[operand]] = result
 
-    def _require_room(self, results: tuple[Value, ...], call: Call, *, fold: bool) -> None:
-        """Refuse results that exceed the limits, before they are computed."""
+    def _require_room(
+        self, results: tuple[Value, ...], call: Call, *, fold: bool, within: int
+    ) -> None:
+        """Refuse what exceeds the limits before it is computed: results, and values on the way."""
         flat = [t for value in results for t in ([value] if isinstance(value, Tensor) else value)]
-        largest = max((value.nbytes for value in flat), default=0)
+        largest = max((within, *(value.nbytes for value in flat)))
+        limits = self._limits
         if fold:
             self._folded_bytes += sum(value.nbytes for value in flat)
-        limits = self._limits
+            if within > limits.folded_bytes:
+                self._folded_bytes += within
         if largest > limits.value_bytes or self._folded_bytes > limits.folded_bytes:
             raise ResourceError(
                 call.where,

@@ -308,6 +308,22 @@ BOMBS = {
     ),
     "tiled data": chain(node("Tile", "x r"), r=[2**30, 2**10]),
     "expanded data": chain(node("Expand", "x s"), s=[2**20, 2**20, 1, 4], rank=4),
+    "one of many": chain(
+        node("ConstantOfShape", "s", "i"),
+        node("Cast", "i", "j", to=7),
+        node("OneHot", "j d v", "k"),
+        node("ReduceSum", "k", "r", keepdims=0),
+        node("Mul", "x r"),
+        s=[2**20, 1],
+        d=2**22,
+        v=np.float32([0, 1]),
+    ),
+    "pads of a window": chain(
+        node("Reshape", "x s", "k"),
+        node("AveragePool", "k", kernel_shape=[2], pads=[2**38, 0], strides=[2**38]),
+        s=[2, 1, 4],
+        rank=3,
+    ),
     "padded data": chain(node("Pad", "x p"), p=[0, 2**40, 0, 0]),
 }
 
