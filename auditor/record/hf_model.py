@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from auditor.errors import InputError, PreconditionError, ShapeError, UnsupportedError
 from auditor.record.exported_model import ExportedModel, ModelTask, export_model
 from auditor.record.hf_config import HfConfig, read_hf_config
+from auditor.record.saved_state import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +47,7 @@ def export_hf_model(
         PreconditionError: If transformers is not installed.
     """
     config = read_hf_config(folder)
+    _refuse_adapter(folder)
     on_progress("loading transformers")
     transformers = _transformers()
     model_class = _model_class(transformers, config, folder=folder)
@@ -65,6 +67,18 @@ def export_hf_model(
         prefix=f"{prefix}." if prefix else "",
         architecture=config.architecture,
     )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Refuse a folder that the library would complete with a model from elsewhere."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise UnsupportedError(
+            f"{folder.name}/{ADAPTER_CONFIG}",
+            expected="the folder of a whole model",
+            found="an adapter",
+            remedy="Export the folder that it was trained on; `stageaudit log import` merges the "
+            "adapter into that model's weights.",
+        )
 
 
 def _transformers() -> ModuleType:
@@ -112,7 +126,7 @@ def _loaded(
             dtype=torch.float64 if config.dtype == "float64" else torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # whatever the library finds wrong with the folder
         raise InputError(
             str(folder),
             expected="a model that transformers loads with eager attention",

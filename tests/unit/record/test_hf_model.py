@@ -1,6 +1,7 @@
 """Hugging Face folders are exported by the class that their configuration names, or refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,36 @@ def renamed(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(plain))
 
 
+class Malicious:
+    """Makes a folder when it is unpickled by whoever runs what a pickle says."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._target),)
+
+
+def test_a_malicious_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"classifier.bias": Malicious(tmp_path / "made")}, folder / "pytorch_model.bin")
+
+    with pytest.raises(InputError, match="bert"):
+        export_hf_model(folder, tmp_path / "out", length=8)
+
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "length", "error", "text"),
     [
         (without_classifier, 8, InputError, "fill at random"),
         (renamed, 8, UnsupportedError, "UnheardOfForCausalLM"),
         (lambda folder: (folder / "model.safetensors").unlink(), 8, InputError, "save_pretrained"),
+        (lambda f: (f / "adapter_config.json").touch(), 8, UnsupportedError, "an adapter"),
         (lambda _: None, hf_folders.POSITIONS + 1, ShapeError, "--length 16"),
     ],
-    ids=["missing parameter", "unknown class", "no weights", "too long"],
+    ids=["missing parameter", "unknown class", "no weights", "adapter", "too long"],
 )
 def test_what_cannot_be_exported_is_refused_by_name(
     folder: Path, tmp_path: Path, change: Any, length: int, error: type[AuditorError], text: str
