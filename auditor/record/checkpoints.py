@@ -1,6 +1,6 @@
 """Write copies of the training state as checkpoints; what has not changed is written once."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -76,6 +76,38 @@ def write_state(
     # Older blobs first: a later one counts where both hold a name.
     ordered = sorted(owners.items(), key=lambda item: (*unchanged, parameters).index(item[1]))
     return StoredState(tensors=tensors, owners=dict(ordered), checkpoint=checkpoint)
+
+
+def with_frozen(
+    stored: StoredState | None, state: Snapshot, *, frozen: Collection[str], blobs: BlobStore
+) -> StoredState | None:
+    """Return the stored state with frozen tensors that it lacks, written once for a whole stage.
+
+    Wrapping a model in adapters gives its base new names: without this every checkpoint of the
+    stage would hold the base again.
+
+    Args:
+        stored: The state at the last boundary.
+        state: The state as the stage starts.
+        frozen: Names that the stage does not train.
+        blobs: Where they go.
+    """
+    if stored is None:
+        return None
+    same = _same(state.tensors, stored)
+    new = {n: t for n, t in state.tensors.items() if n in frozen and n not in same}
+    total = sum(_bytes(tensor) for tensor in state.tensors.values())
+    if not new or sum(_bytes(tensor) for tensor in new.values()) < LEAST_SHARED_PART * total:
+        return stored
+    digest = write_blob(new, blobs=blobs)
+    return StoredState(
+        tensors={**{n: stored.tensors[n] for n in same}, **new},
+        owners={
+            **{n: o for n, o in stored.owners.items() if n in same},
+            **dict.fromkeys(new, digest),
+        },
+        checkpoint=None,
+    )
 
 
 def write_blob(tensors: Mapping[str, Tensor], *, blobs: BlobStore) -> str:

@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 from auditor.edge.clock import Clock, SystemClock
 from auditor.errors import AuditorError, ResourceError, StageLogError, UnavailableError
 from auditor.record.assemble import LogParts
+from auditor.record.checkpoints import with_frozen
 from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
 from auditor.record.estimate import state_size
 from auditor.record.evalset import ColumnValues, describe_column, write_dataset
@@ -225,6 +226,9 @@ class Recorder:
             before, now = self._last, self._snapshot(optimizer)
             change = state_change(before or now, now, stage=name)
             self._parts.begin(now)
+            self._parts.stored = with_frozen(
+                self._parts.stored, now, frozen=_frozen(self._model), blobs=self._sink.blobs
+            )
             writer = BackgroundWriter()
             journal = self._journal = StageJournal(
                 self._sink.journal() if isinstance(self._sink, JournalingSink) else None
@@ -362,6 +366,10 @@ def _own_version() -> str:
 
 def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _frozen(model: nn.Module) -> frozenset[str]:
+    return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
 
 
 def _hardware(model: nn.Module) -> str:

@@ -190,3 +190,55 @@ def test_base_that_is_no_safetensors_is_our_error(tmp_path: Path) -> None:
 
     with pytest.raises(AuditorError):
         Recorder(tmp_path / "log", Adapted(), run_name="l", frozen_base=FrozenBase(file=file))
+
+
+class Wrapped(nn.Module):
+    """What adapter libraries make of a model: its base has other names."""
+
+    def __init__(self, inner: Adapted) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits
+
+
+def test_base_under_new_names_is_written_once_for_a_stage(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    inner = Adapted()
+    model.append(inner)
+    recorder = Recorder(tmp_path, model, run_name="lora", export=export_once, clock=FixedClock())
+    generator = torch.Generator().manual_seed(1)
+    columns = {
+        "x": torch.randn(32, WIDTH, generator=generator),
+        "label": torch.randint(3, (32,), generator=generator),
+    }
+    data = recorder.dataset("data", columns)
+
+    def train_stage(name: str) -> None:
+        own = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        with recorder.stage(
+            name, optimizer=own, loss="cross_entropy", inputs={"input": "x"}, target="label",
+            cadence_steps=1,
+        ) as stage:  # fmt: skip
+            for _ in range(5):
+                rows = torch.randperm(32, generator=generator)[:8]
+                stage.batch(data, rows)
+                own.zero_grad()
+                loss = nn.functional.cross_entropy(
+                    model(columns["x"][rows]), columns["label"][rows]
+                )
+                loss.backward()  # type: ignore[no-untyped-call]
+                own.step()
+
+    train_stage("base")
+    inner.adapt()
+    model[0] = Wrapped(inner)
+    before = sum(held(tmp_path).values())
+    train_stage("adapt")
+
+    base = sum(p.numel() * 4 for p in inner.parameters() if not p.requires_grad)
+    added = sum(held(tmp_path).values()) - before
+    assert added < 2.5 * base  # once, and at most once more as added values; not five times
+    require_sound(tmp_path, stages=2)
