@@ -9,6 +9,7 @@ import torch
 
 from auditor.edge.folder import read_log
 from auditor.model.tensors import read_tensors
+from auditor.record.hf_model import export_hf_model
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.schedule import read_schedule
 from service.cli.main import run
@@ -81,18 +82,12 @@ def test_steps_rates_and_state_are_those_of_the_training(
 ) -> None:
     root, rates, trainer = trained
     end = root / "run" / f"checkpoint-{STEPS}"
+    export_hf_model(end, tmp_path / "exported", length=8)
 
     code = leave(
-        "log",
-        "import",
-        root / "base",
-        f"sft={end}",
-        "-o",
-        tmp_path / "log",
-        "--length",
-        8,
-        "--json",
-    )
+        "log", "import", root / "base", f"sft={end}", "--graph", tmp_path / "exported",
+        "-o", tmp_path / "log", "--json",
+    )  # fmt: skip
 
     assert code == 0
     summary = json.loads(capsys.readouterr().out)
