@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.record.adapters.hf_facts import LABELS, labels_counted
+from auditor.record.adapters.hf_facts import LABELS, is_a, labels_counted
 from auditor.record.adapters.ledger import Microbatch, StepLedger
 from auditor.record.adapters.rows import (
     ROWS,
@@ -21,6 +21,7 @@ from auditor.record.adapters.rows import (
     collated_columns,
     has_positions,
 )
+from auditor.record.adapters.trl_pairs import pairing
 from auditor.record.datasets import DatasetHandle
 from auditor.record.evalset import ColumnValues
 from auditor.record.recorder import Recorder
@@ -105,8 +106,9 @@ def hold_training_data(
         raise _without_positions(examples)
     # What Trainer itself does for a dataset that is not of the datasets library.
     collate: Collator = trainer._get_collator_with_removed_columns(collator)
-    require_repeatable(examples, collate)
-    columns = collated_columns(examples, collate)
+    recorded = pairing(collate) if is_a(trainer, "DPOTrainer") else collate
+    require_repeatable(examples, recorded)
+    columns = collated_columns(examples, recorded)
     dataset = data.dataset or recorder.dataset(data.name, {**columns, **data.columns})
     names = tuple(inputs or _arguments(trainer.accelerator.unwrap_model(trainer.model), dataset))
 

@@ -10,6 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.ledger import Averaging
+from auditor.record.adapters.trl_pairs import preference_loss_of
 from auditor.stagelog.log import Clipping, Loss
 from auditor.stagelog.reduction import IGNORED_LABEL, declared_loss
 
@@ -68,13 +69,15 @@ def trainer_facts(
     found = declared or _loss_of(trainer, model)
     averaging: Averaging = "found"
     counted = False
-    if trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None:
+    takes_count = trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None
+    # A trainer with a loss of its own (DPO) says here that it is a mean over each microbatch.
+    if takes_count and getattr(trainer, "loss_is_scaled_for_ga", None) is not False:
         # The trainer hands over how many items a step has, and trusts that the loss is divided
         # by it. Where it is not, means of microbatches are added up.
         own = (
             trainer.compute_loss_func is not None
             or trainer.label_smoother is not None
-            or _is_a(trainer, "SFTTrainer")
+            or is_a(trainer, "SFTTrainer")
         )
         counted = own or _divides_by_count(model, found, sample=sample)
         averaging = "found" if counted else "none"
@@ -121,6 +124,8 @@ def require_recordable(trainer: Any, model: nn.Module) -> None:  # noqa: ANN401 
         (args.use_liger_kernel, "use_liger_kernel", "Train without it."),
         (args.world_size > 1 and not args.average_tokens_across_devices,
          "average_tokens_across_devices=False", "Leave it at True."),
+        (getattr(trainer.data_collator, "padding_free", False), "padding_free", "Pack with "
+         "packing_strategy='wrapped', or pad: joined texts have no rows of their own."),
     )  # fmt: skip
     rates = sorted({float(m.p) for m in model.modules() if isinstance(m, _DropoutNd) and m.p > 0})
     found = [
@@ -139,13 +144,18 @@ def _shifts_count(trainer: Any) -> bool:  # noqa: ANN401 - as above
     return bool(getattr(trainer, "_loss_shifts_labels", False))
 
 
-def _is_a(trainer: object, name: str) -> bool:
+def is_a(trainer: object, name: str) -> bool:
+    """Say whether a trainer is of a class of that name, which need not be installed."""
     return name in {kind.__name__ for kind in type(trainer).__mro__}
 
 
 def _loss_of(trainer: Any, model: nn.Module) -> Loss:  # noqa: ANN401 - as above
     name = str(getattr(model, "loss_type", None) or type(model).__name__)
     smoothing = float(trainer.args.label_smoothing_factor)
+    if is_a(trainer, "DPOTrainer"):
+        return preference_loss_of(trainer)
+    if is_a(trainer, "SFTTrainer") and trainer.args.loss_type != "nll":
+        name = f"{name}, loss_type {trainer.args.loss_type}"
     if trainer.compute_loss_func is None:
         if name == "ForSequenceClassification" or name.endswith("ForSequenceClassification"):
             return _classifier_loss(model, smoothing=smoothing)

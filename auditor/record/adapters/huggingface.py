@@ -140,7 +140,9 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
             dataset=held.dataset,
         )
         hook = forward_hook(ledger, columns=(*held.inputs, LABELS))
-        undo.callback(model.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        for module in (model, getattr(trainer, "ref_model", None)):  # TRL's reference sees it too
+            if module is not None:
+                undo.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         stages = undo.enter_context(ExitStack())
 
         def begin(optimizer: TorchOptimizer) -> None:

@@ -42,6 +42,8 @@ def export_by_name(
         found = own.forward(model, **dict(zip(input_names, tensors, strict=True)), **fixed)
         return cast(Tensor, found if isinstance(found, Tensor) else found.logits)
 
+    # What a library put in front of the model's own forward: mixed precision, fused losses.
+    in_front = module.__dict__.pop("forward", None)
     attention = getattr(config, "_attn_implementation", None)
     try:
         if attention not in {None, "eager"}:
@@ -53,6 +55,8 @@ def export_by_name(
         return export_graph(module, example_inputs, input_names=input_names)
     finally:
         module.__class__ = own
+        if in_front is not None:
+            module.__dict__["forward"] = in_front
         if attention not in {None, "eager"}:
             cast(Any, module).set_attn_implementation(attention)
 
