@@ -10,7 +10,8 @@ from auditor.edge.clock import SystemClock
 from auditor.errors import PreconditionError
 from auditor.record.exported_model import MODEL_FILE, read_exported_model
 from auditor.record.hf_config import CONFIG_FILE
-from auditor.record.imported_log import AddedValues, ImportedStage, LogImport
+from auditor.record.imported_log import AddedValues, LogImport
+from auditor.record.imported_stage import ImportedStage
 from auditor.record.pickled import PickleReader
 from auditor.record.saved_state import ADAPTER_CONFIG, SavedState, read_saved_state
 from auditor.record.sink import FolderSink

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, final
 
 from torch import Tensor
@@ -13,10 +12,11 @@ from auditor.record.exported_model import ExportedModel, require_reference
 from auditor.record.facts import ForwardFacts
 from auditor.record.fitted_state import FittedState, fitted_state, merged_infos
 from auditor.record.graphs import describe_graph
+from auditor.record.imported_stage import ImportedStage, step_before, step_of
 from auditor.record.peft_adapter import merged_weights
 from auditor.record.saved_state import SavedState
 from auditor.record.sink import LogSink
-from auditor.record.training_facts import TrainingFacts, stage_schedule
+from auditor.record.training_facts import stage_schedule
 from auditor.stagelog.content import check_content
 from auditor.stagelog.log import (
     Bindings,
@@ -47,28 +47,6 @@ NEVER_NOTED = (
 )
 TARGETS = {"classification": "label", "language": "next", "other": "target"}
 """Column of the target by what a model puts out."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportedStage:
-    """What a stage is imported from.
-
-    Attributes:
-        name: Its name.
-        saved: The checkpoint at its end.
-        model: The model that it trained.
-        graph: The model's ONNX graph.
-        facts: What the trainer noted.
-        exported: Folder of the model, if it was exported from this very checkpoint.
-    """
-
-    name: str
-    saved: SavedState
-    model: ExportedModel
-    graph: bytes
-    facts: TrainingFacts = field(default_factory=TrainingFacts)
-    exported: Path | None = None
 
 
 @final
@@ -157,7 +135,7 @@ class LogImport:
                 found="the same",
                 remedy="Name every checkpoint once, in the order of the training.",
             )
-        earlier = _step_before(stage, previous)
+        earlier = step_before(stage, previous)
         steps = self._steps(stage, earlier=earlier)
         schedule = self._schedule(
             stage, changed=changed, earlier=earlier, steps=steps, first_step=first_step
@@ -309,24 +287,6 @@ class LogImport:
 
     def _write(self, tensors: Mapping[str, Tensor]) -> str:
         return self.sink.blobs.write(write_tensors(tensors))
-
-
-def step_of(stage: ImportedStage) -> int | None:
-    """Return how many steps of its run a checkpoint has behind it; None if nobody noted them."""
-    if stage.facts.trainer is not None:
-        return stage.facts.trainer.step
-    if stage.saved.step is not None:
-        return stage.saved.step
-    number = stage.saved.path.name.removeprefix("checkpoint-")
-    return int(number) if number.isascii() and number.isdigit() else None
-
-
-def _step_before(stage: ImportedStage, previous: ImportedStage | None) -> int:
-    """Return the steps that the same run had behind it when the stage began."""
-    if previous is None or previous.saved.path.parent != stage.saved.path.parent:
-        return 0
-    end, before = step_of(stage), step_of(previous)
-    return before if end is not None and before is not None and before < end else 0
 
 
 def _without(
