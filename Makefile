@@ -71,6 +71,7 @@ pytest: $(STAMP)
 BENCH_FLAGS ?=
 bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python -m benchmarks.import_model $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.retrain_vs_eager $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.lanes $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.sweep_cost $(BENCH_FLAGS)

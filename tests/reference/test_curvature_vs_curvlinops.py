@@ -37,6 +37,36 @@ def cnn() -> nn.Module:
     )
 
 
+def normalised_cnn() -> nn.Module:
+    """Return a network whose running statistics are those of no batch."""
+    norm = nn.BatchNorm2d(3)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(torch.tensor([0.3, -0.2, 0.1]))
+    norm.running_var.copy_(torch.tensor([0.5, 1.5, 2.0]))
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, bias=False), norm, nn.Tanh(), nn.Flatten(), nn.Linear(27, 3)
+    )
+
+
+class Transformer(nn.Module):
+    """One block of causal attention and feed-forward; a mean over positions; a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.LayerNorm(4), nn.Linear(4, 3)
+        self.qkv, self.out = nn.Linear(4, 12), nn.Linear(4, 4)
+        self.up, self.down = nn.Linear(4, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).split(4, dim=-1)
+        scores = (q @ k.transpose(-1, -2)) / 2
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        x = x + self.out(torch.softmax(scores.masked_fill(hidden, -torch.inf), dim=-1) @ v)
+        x = x + self.down(nn.functional.gelu(self.up(x)))
+        return self.head(x.mean(dim=1))
+
+
 @dataclass(frozen=True)
 class Case:
     """A network, the shape of its examples, and a loss in both worlds."""
@@ -55,10 +85,18 @@ CASES = {
     "cnn, mse": Case(cnn, (2, 5, 5), "mse", nn.MSELoss),
 }
 
+NOT_ALL_LINEAR = {
+    "cnn with batch normalisation": Case(
+        normalised_cnn, (2, 5, 5), "cross_entropy", nn.CrossEntropyLoss
+    ),
+    "transformer": Case(Transformer, (3, 4), "cross_entropy", nn.CrossEntropyLoss),
+}
+"""Networks with parameters outside linear layers and convolutions."""
+
 
 @functools.cache
 def load(name: str) -> tuple[Imported, nn.Module, Tensor, Tensor]:
-    case, generator = CASES[name], torch.Generator().manual_seed(0)
+    case, generator = (CASES | NOT_ALL_LINEAR)[name], torch.Generator().manual_seed(0)
     module = case.build().to(F64).eval()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -81,13 +119,14 @@ def in_layout(own: Imported, module: nn.Module, vectors: Tensor) -> Tensor:
     return torch.cat([named[n].flatten(1) for n, _ in module.named_parameters()], dim=-1)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES | NOT_ALL_LINEAR)
 def test_gauss_newton_products_agree(case: str) -> None:
     own, module, inputs, target = load(case)
     vectors = directions(own)
     parameters = [p for _, p in module.named_parameters()]
 
-    theirs = GGNLinearOperator(module, CASES[case].torchs(), parameters, [(inputs, target)])
+    loss = (CASES | NOT_ALL_LINEAR)[case].torchs()
+    theirs = GGNLinearOperator(module, loss, parameters, [(inputs, target)])
     gradient = GgnCurvature().gradient_of(own.objective)
 
     def product(vector: Tensor) -> Tensor:
