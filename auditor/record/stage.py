@@ -1,6 +1,6 @@
 """One stage while it trains: declared batches, hooks on the optimizer, checkpoints."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
@@ -15,6 +15,7 @@ from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
 from auditor.record.optimizers import copy_slots, describe_optimizer
+from auditor.record.positions import Indices, Weights, declared_row
 from auditor.record.snapshot import (
     Snapshot,
     copy_state,
@@ -25,7 +26,6 @@ from auditor.record.snapshot import (
 from auditor.record.stage_journal import StageJournal
 from auditor.record.steps import StepTable, weighs_microbatches
 from auditor.record.writer import BackgroundWriter
-from auditor.stagelog.batches import BatchRow
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.log import (
     Bindings,
@@ -44,8 +44,6 @@ NOTED_STEPS = 64
 """Steps are noted in the journal this often, and whenever a checkpoint is kept."""
 
 SelfCheck = Literal["replay", "off"]
-Indices = Tensor | np.ndarray | Sequence[int]
-Weights = Tensor | np.ndarray | Sequence[float]
 
 
 class StageSettings(Record):
@@ -273,28 +271,7 @@ class StageRecorder:
         examples: int,
         part: int | None,
     ) -> None:
-        positions = _array(indices)
-        factors = None if weights is None else _array(weights).astype(np.float64)
-        kept = positions.astype(np.int64) if positions.dtype.kind in "iu" else np.empty(0, np.int64)
-        # As unsigned numbers negative ones are the largest: one pass finds both kinds.
-        if kept.ndim != 1 or len(kept) == 0 or kept.view(np.uint64).max() >= examples:
-            raise StageLogError(
-                self.table.where,
-                expected=f"positions [n] from 0 to {examples - 1} in {dataset!r}",
-                found=f"{positions.dtype} {positions.shape}"
-                + (f" up to {positions.max()}" if positions.size else ""),
-                remedy="Pass the indices that the sampler drew.",
-            )
-        if factors is not None and (
-            factors.shape != positions.shape or not np.isfinite(factors).all()
-        ):
-            raise StageLogError(
-                self.table.where,
-                expected=f"{len(positions)} finite weights",
-                found=f"shape {factors.shape}",
-                remedy="Pass one weight per index.",
-            )
-        row = BatchRow(dataset=dataset, indices=kept, weights=factors)
+        row = declared_row(dataset, indices, weights, examples=examples, where=self.table.where)
         self.table.declare(row, microbatch=part)
         self.used[dataset] = None
 
@@ -353,7 +330,3 @@ class StageRecorder:
             self._keep(step, CheckpointRole.WITNESS)
         elif self.settings.cadence_steps and done % self.settings.cadence_steps == 0:
             self._keep(step, CheckpointRole.CADENCE)
-
-
-def _array(values: Tensor | np.ndarray | Sequence[int] | Sequence[float]) -> np.ndarray:
-    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
