@@ -79,6 +79,7 @@ def shortened(log: StageLog, blobs: BlobStore) -> StageLog:
     cut = stage.model_copy(
         update={
             "end_step": end,
+            "ema_decay": None,  # the witness holds the parameters, not yet their average
             "schedule": blobs.write(
                 write_schedule(Schedule(first_step=stage.first_step, columns=columns))
             ),
@@ -100,6 +101,8 @@ def _likely_causes(stage: Stage, facts: ForwardFacts) -> str:
         causes.append("a batch norm in train mode that sees other batches than declared")
     if facts.dropout:
         causes.append(f"active dropout {facts.dropout}")
+    if facts.padding:
+        causes.append("padding tokens that reach the loss (an embedding with padding_idx)")
     if facts.lower_precision:
         causes.append("autocast")
     causes += [

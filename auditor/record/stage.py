@@ -1,7 +1,7 @@
 """One stage while it trains: declared batches, hooks on the optimizer, checkpoints."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, final
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import StageLogError, UnsupportedError
+from auditor.record.average import after_update, average_values, require_released
 from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
@@ -55,6 +56,8 @@ class StageSettings(Record):
     loss: Loss
     accumulation: Annotated[int, Field(ge=1)]
     accumulated: Literal["microbatches", "step"]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    ema_from: Literal["stage_start", "first_step"]
     clipping: Clipping | None
     augmentation: Literal["none", "not_recorded"]
     precision: str | None
@@ -80,6 +83,7 @@ class StageRecorder:
     capture: Capture
     export: Callable[[tuple[Tensor, ...]], bytes]
     example_inputs: tuple[Tensor, ...] | None
+    average: nn.Module | None
     blobs: BlobStore
     writer: BackgroundWriter
     journal: StageJournal
@@ -214,6 +218,37 @@ class StageRecorder:
             slots=copy_slots(self.optimizer, self.table.names, kind=self.arithmetic.kind),
         )
 
+    def _with_average(self, state: Snapshot) -> Snapshot:
+        """Return a state right after a step with the average as the loop is about to update it."""
+        decay = self.settings.ema_decay
+        if self.average is None or decay is None:
+            return state
+        slots = after_update(
+            average_values(self.average, self.model, stage=self.settings.name),
+            state.tensors,
+            decay=decay,
+            first=self.settings.ema_from == "first_step" and len(self.table.rows) == 1,
+        )
+        return replace(state, slots={**state.slots, **slots})
+
+    def require_released(self, end: Snapshot) -> None:
+        """Refuse the end of a stage whose model is not the average that it declared.
+
+        Raises:
+            StageLogError: If it is another, or only one of ``ema`` and ``ema_decay`` was declared.
+        """
+        name = self.settings.name
+        if (self.average is None) != (self.settings.ema_decay is None):
+            raise StageLogError(
+                f"stage {name!r}",
+                expected="both of ema and ema_decay, or none",
+                found="one",
+                remedy="Pass the averaged module and its decay.",
+            )
+        if self.average is not None:
+            average = average_values(self.average, self.model, stage=name)
+            require_released(average, end.tensors, stage=name)
+
     def flush(self) -> None:
         """Wait until every checkpoint so far is durable: a crash cannot lose it any more.
 
@@ -232,7 +267,8 @@ class StageRecorder:
         """
         step = self.table.next_step
         moved = self._forward_since and self.facts.batch_norm == "batch"
-        whole = self._completed == len(self.table.rows) > 0
+        # Whether the average was updated since the step is not known here.
+        whole = self._completed == len(self.table.rows) > 0 and self.average is None
         if whole and not moved and step not in [kept.step for kept in self.kept]:
             self._keep(step, CheckpointRole.CADENCE)
 
@@ -250,7 +286,7 @@ class StageRecorder:
 
     def _keep(self, step: int, role: CheckpointRole) -> None:
         """Copy the state now and write it soon."""
-        state = self.snapshot()
+        state = self._with_average(self.snapshot())
         self.capture.flush()
 
         def write() -> None:
@@ -297,6 +333,7 @@ class StageRecorder:
         # The first forward pass that will be differentiated shows the modes of training.
         if torch.is_grad_enabled() and not self.table.rows:
             self.facts = forward_facts(module)
+            self._refuse_obstacles()
             if self.facts.dropout and self.settings.self_check == "replay":
                 raise UnsupportedError(
                     f"stage {self.settings.name!r}",
@@ -305,6 +342,15 @@ class StageRecorder:
                     remedy="Set the rates to 0 or call model.eval(): masks cannot be replayed. "
                     'Pass self_check="off" to record the stage all the same.',
                 )
+
+    def _refuse_obstacles(self) -> None:
+        for found, remedy in self.facts.obstacles if self.settings.self_check == "replay" else ():
+            raise UnsupportedError(
+                f"stage {self.settings.name!r}",
+                expected="a model whose training a replay can follow",
+                found=found,
+                remedy=remedy,
+            )
 
     def _before_step(
         self, optimizer: TorchOptimizer, arguments: tuple[Any, ...], options: dict[str, Any]

@@ -52,3 +52,34 @@ def test_autocast_is_seen() -> None:
 
     assert inside.lower_precision == "bfloat16"
     assert forward_facts(model).lower_precision is None
+
+
+def test_padding_row_of_an_embedding_is_noted() -> None:
+    assert forward_facts(nn.Embedding(3, 2, padding_idx=0)).padding
+    assert not forward_facts(nn.Embedding(3, 2)).padding
+
+
+def test_batch_norms_of_one_mode_are_no_obstacle() -> None:
+    norms = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+
+    assert forward_facts(norms.train()).obstacles == ()
+    assert forward_facts(norms.eval()).obstacles == ()
+
+
+def test_batch_norm_frozen_beside_others_is_an_obstacle() -> None:
+    norms = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    norms[1].eval()
+
+    ((found, remedy),) = forward_facts(norms).obstacles
+
+    assert "'1' frozen while '0' trains" in found
+    assert "freeze all of them" in remedy
+
+
+def test_cumulative_average_is_an_obstacle_only_in_training() -> None:
+    norm = nn.Sequential(nn.BatchNorm1d(2, momentum=None))
+
+    ((found, _),) = forward_facts(norm).obstacles
+
+    assert "momentum=None" in found
+    assert forward_facts(norm.eval()).obstacles == ()
