@@ -69,3 +69,21 @@ def test_unused_slots_are_carried_along() -> None:
 def test_state_of_another_optimizer_is_not_kept() -> None:
     with pytest.raises(PreconditionError, match=r"stages\[1\]\.transition\.optimizer"):
         make_map(KEEP, slots=("count", "exp_avg", "exp_avg_sq"))(STATE)
+
+
+def test_renamed_parameter_keeps_its_value_and_slots() -> None:
+    moved = TransitionMap(
+        transition=Transition(optimizer="keep", renamed={"new": "a"}, removed=("b", "old")),
+        before=BEFORE,
+        after=ParameterLayout(("new",), ((2,),)),
+        added={},
+        slots=SLOTS,
+        where="stages[1]",
+    )(STATE)
+
+    torch.testing.assert_close(moved.theta, STATE.theta[:, :2])
+    torch.testing.assert_close(
+        moved.slots["momentum_buffer"], STATE.slots["momentum_buffer"][:, :2]
+    )
+    torch.testing.assert_close(moved.slots["initialised"], STATE.slots["initialised"][:, :1])
+    assert not moved.buffers
