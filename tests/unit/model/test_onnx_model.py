@@ -198,11 +198,11 @@ def test_layout_of_another_stage_is_refused(model: OnnxModel) -> None:
 
 
 def test_loss_that_is_not_treated_is_refused_early(model: OnnxModel) -> None:
-    with pytest.raises(UnsupportedError, match="dpo"):
+    with pytest.raises(UnsupportedError, match="hinge"):
         GraphObjective(
             model,
             bindings=BINDINGS,
-            loss=Loss(kind="dpo"),
+            loss=Loss(kind="hinge"),
             layout=layout_of(model),
             mode="eval",
         )
