@@ -154,7 +154,10 @@ def _examples(log: StageLog, batches: Batches) -> dict[str, bytes]:
 
 def _settings(a: StageLog, b: StageLog, index: int, *, blobs: BlobStore) -> tuple[str, ...]:
     ours, theirs = a.stages[index], b.stages[index]
-    fields = ("loss", "clipping", "precision", "stochastic", "ema_decay", "loss_denominator")
+    fields = (
+        "loss", "clipping", "precision", "stochastic", "ema_decay", "ema_from", "accumulated",
+        "loss_denominator",
+    )  # fmt: skip
     found = [name for name in fields if getattr(ours, name) != getattr(theirs, name)]
     if ours.transition.optimizer != theirs.transition.optimizer:
         found.append("optimizer state kept or reset")

@@ -7,6 +7,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching, tensor_bytes
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
@@ -58,6 +59,7 @@ def sweep(
         "Who Gets Credit or Blame?" (2025), arXiv 2506.00175; checked in identities/test_aa_score.py
         against the tangent form and central differences of gated retraining.
     """
+    require_no_average(run.log.stages)
     stages = run.log.stages
     progress = Progress(total=2 * sum(stage.steps for stage in stages), on_block=on_block)
     cotangent = query_gradient

@@ -7,6 +7,7 @@ from typing import Literal, final
 import numpy as np
 
 from auditor.curvature.segment import SegmentCurvature
+from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.changes import intervened_hyperparameters
 from auditor.dynamics.coarse_span import CoarseSpan
 from auditor.dynamics.hyperparameters import Hyperparameters
@@ -61,6 +62,7 @@ def coarse_advance(
         NumericalError: If a state becomes non-finite, naming the stage and the steps.
         UnsupportedError: If Adam forgets its second moment at once (beta2 = 0).
     """
+    require_no_average([run.log.stages[stage_index]])
     stage, transition = run.log.stages[stage_index], run.transition(stage_index)
     numbers = [
         intervened_hyperparameters(run, stage_index, intervention=lane.intervention)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from auditor.curvature.base import Curvature
+from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.displacement import Twins, displaced_end, displacement
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.minibatches import Lane
@@ -61,6 +62,7 @@ def jump(
         Checked in identities/test_jump.py against retraining of quadratic runs and against
         products of Jacobians by central differences.
     """
+    require_no_average([run.log.stages[stage_index]])
     factual, stage = FactualStage(run, stage_index, lane=lane), run.log.stages[stage_index]
     state = factual.start()
     moved = [displacement(run, stage_index, start=s, origin=o) for s, o in twins]

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, final
 
 from torch import Tensor
 
+from auditor.dynamics.averaging import started
 from auditor.dynamics.computations import Computations, ModelOf, graph_computations
 from auditor.dynamics.groups import GroupSpan, group_spans, grouped_layout
 from auditor.dynamics.hyperparameters import Hyperparameters, stage_hyperparameters
-from auditor.dynamics.state import TrainingState, recorded_state
+from auditor.dynamics.state import AVERAGE, AVERAGED, TrainingState, recorded_state
 from auditor.dynamics.tables import Table, read_table
 from auditor.dynamics.transitions import TransitionMap
 from auditor.errors import InputError, PreconditionError
@@ -144,14 +145,18 @@ class Run:
         )
         if not boundary or checkpoint.optimizer is None:
             return state
-        return self._with_reference(state, stage=boundary - 1)
+        return self._with_facts(state, stage=boundary - 1)
 
-    def _with_reference(self, state: TrainingState, *, stage: int) -> TrainingState:
-        """Return a recorded state of a stage with the reference that its loss compares with."""
-        if self.log.stages[stage].loss.reference is None:
-            return state
-        reference = self.recorded_reference(stage)
-        return replace(state, slots={**state.slots, REFERENCE: reference})
+    def _with_facts(self, state: TrainingState, *, stage: int) -> TrainingState:
+        """Return a recorded state of a stage with its reference and its average."""
+        own, slots = self.log.stages[stage], dict(state.slots)
+        if own.loss.reference is not None:
+            slots[REFERENCE] = self.recorded_reference(stage)
+        if own.ema_decay is not None:
+            # At the stage's end the parameters are the average.
+            slots.setdefault(AVERAGE, state.theta)
+            slots[AVERAGED] = state.theta.new_ones(len(self.layout(stage).names))
+        return replace(state, slots=slots)
 
     def recorded_reference(self, stage: int) -> Tensor:
         """Return the parameters from which a stage of preferences started, [P]."""
@@ -231,6 +236,7 @@ class Run:
             added=self.added_values(stage),
             slots=self._slots(stage),
             where=f"stages[{stage}]",
+            start=partial(started, stage=own, tensors=len(self.layout(stage).names)),
         )
         if own.loss.reference == "fixed":
             return replace(plain, reference=plain(self.boundary(stage)).theta)
@@ -249,7 +255,7 @@ class Run:
         own = self.log.stages[stage]
         bindings = (own.bindings.model_dump_json(), own.loss.model_dump_json())
         # Clipping is the step's, not the loss's, but what is kept of a step goes by its loss.
-        facts = (own.precision, own.loss_denominator, own.clipping)
+        facts = (own.precision, own.loss_denominator, own.clipping, own.ema_decay)
         key = (
             "computations",
             own.graph,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.displacement import Twins, displacement
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock
@@ -52,6 +53,7 @@ def settle(
     Raises:
         NumericalError: If a state becomes non-finite, naming the stage and the steps.
     """
+    require_no_average([run.log.stages[stage_index]])
     stage, end = run.log.stages[stage_index], run.boundary(stage_index + 1)
     needed = run.transition(stage_index)(run.boundary(stage_index)).slots
     slots = {slot: end.slots.get(slot, torch.zeros_like(values)) for slot, values in needed.items()}

@@ -11,7 +11,10 @@ from auditor.errors import InternalError, StageLogError
 from auditor.model.layout import ParameterLayout
 from auditor.model.preferences import REFERENCE
 
-PER_TENSOR_SLOTS = frozenset({"initialised", "count"})
+AVERAGE, AVERAGED = "average", "averaged"
+"""Slots of a moving average of theta, [..., P], and of whether it exists, [..., n]."""
+
+PER_TENSOR_SLOTS = frozenset({"initialised", "count", AVERAGED})
 """Optimizer slots that hold one number per parameter tensor, [..., n]; the others are [..., P]."""
 
 

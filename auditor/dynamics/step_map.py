@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auditor.curvature.base import GradientFunction
 from auditor.dynamics.adam import AdamForm, AdamNumbers, adam_update
+from auditor.dynamics.averaging import averaged
 from auditor.dynamics.clipping import clipped
 from auditor.dynamics.groups import GroupSpan
 from auditor.dynamics.heat import NOISE, SECOND, halves
@@ -36,6 +37,7 @@ class StepMap:
         form: Which terms each group's arithmetic has.
         uniform: Whether the tensors of each group share one count (or ``initialised``).
         clipping: What is done with the gradient before the update.
+        ema_decay: Of the moving average that follows every step; None without one.
         fraction: b / B where Adam's second moment is rid of a sub-sample's noise, else None.
     """
 
@@ -45,6 +47,7 @@ class StepMap:
     form: StepForm
     uniform: bool
     clipping: Clipping | None = None
+    ema_decay: float | None = None
     fraction: float | None = None
 
     def __call__(self, state: TrainingState, batch: Minibatch, row: Tensor) -> TrainingState:
@@ -110,9 +113,13 @@ class StepMap:
             parts.append({**before, **after})
         if self.spans[-1].layout.names:
             parts.append(_cut(state, self.spans[-1]))
+        theta = _join(parts, name="theta")
+        slots = {slot: _join(parts, name=slot) for slot in state.slots}
+        if self.ema_decay is not None:
+            slots = averaged(slots, theta, decay=self.ema_decay)
         return TrainingState(
-            theta=_join(parts, name="theta"),
-            slots={slot: _join(parts, name=slot) for slot in state.slots},
+            theta=theta,
+            slots=slots,
             buffers={name: buffers.get(name, old) for name, old in state.buffers.items()},
         )
 

@@ -68,6 +68,7 @@ def step_map(
         form=form,
         uniform=uniform,
         clipping=run.log.stages[stage_index].clipping,
+        ema_decay=run.log.stages[stage_index].ema_decay,
         fraction=fraction,
     )
 

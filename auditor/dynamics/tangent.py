@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from auditor.curvature.base import Curvature
+from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.interventions import window
 from auditor.dynamics.minibatches import Lane
@@ -60,6 +61,7 @@ def stage_embedding(
     stage = run.log.stages[first_stage]
     first, end = window(stage, intervention)
     later = range(first_stage, len(run.log.stages))
+    require_no_average(run.log.stages[first_stage:])
     total = sum(run.log.stages[index].steps for index in later) - first
     progress = Progress(total=total, on_block=on_block)
 

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from auditor.dynamics.averaging import released
 from auditor.dynamics.changes import intervened_hyperparameters
 from auditor.dynamics.heat import SECOND, with_noise, without_noise
 from auditor.dynamics.hyperparameters import Hyperparameters
@@ -127,6 +128,9 @@ def replay(
         for i, state in zip(members, group.finished(), strict=True):
             result[i] = state
     progress.finish()
+    stage = run.log.stages[stage_index]
+    if steps.stop == stage.steps:
+        result = [released(state, stage) for state in result]
     return Advanced(states=result, gradient_examples=examples)
 
 

@@ -1,6 +1,6 @@
 """Transitions R_t: what changes before a stage, applied also when the stage is skipped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, final
 
@@ -22,6 +22,10 @@ OPTIMIZER_FAMILIES = (
 """Slots that live together; state is never carried from one family to the other."""
 
 
+def _as_it_is(state: TrainingState) -> TrainingState:
+    return state
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransitionMap:
@@ -37,6 +41,8 @@ class TransitionMap:
         reference: What the stage's loss compares with: given parameters, [P] in ``after``; those
             that the stage starts from, which under an intervention are the counterfactual ones;
             or nothing.
+        start: Adds what the stage keeps beside parameters and optimizer, and drops what the stage
+            before kept.
     """
 
     transition: Transition
@@ -46,6 +52,7 @@ class TransitionMap:
     slots: tuple[str, ...]
     where: str
     reference: Tensor | Literal["stage_start"] | None = None
+    start: Callable[[TrainingState], TrainingState] = _as_it_is
 
     def __call__(self, state: TrainingState) -> TrainingState:
         """Return R_t(xi), for states with any leading axes.
@@ -63,7 +70,8 @@ class TransitionMap:
         if self.reference is not None:
             start = theta if isinstance(self.reference, str) else self.reference.expand_as(theta)
             slots[REFERENCE] = start.clone()  # two slots of a state share no memory
-        return TrainingState(theta=theta, slots=slots, buffers=self._buffers(state))
+        after = TrainingState(theta=theta, slots=slots, buffers=self._buffers(state))
+        return self.start(after)
 
     def _same(self, fresh: set[str]) -> bool:
         return self.before == self.after and not fresh and not self.transition.renamed

@@ -156,6 +156,8 @@ class LogParts:
             checkpoints=(),
             accumulation=settings.accumulation,
             accumulated=settings.accumulated,
+            ema_decay=settings.ema_decay,
+            ema_from=settings.ema_from,
             clipping=settings.clipping,
             precision=settings.precision
             or _precision(infos, trained, lower=stage.facts.lower_precision),

@@ -163,6 +163,9 @@ class Recorder:
         example_inputs: tuple[Tensor, ...] | None = None,
         accumulation: int = 1,
         accumulated: Literal["microbatches", "step"] = "microbatches",
+        ema: nn.Module | None = None,
+        ema_decay: float | None = None,
+        ema_from: Literal["stage_start", "first_step"] = "stage_start",
         clipping: Clipping | None = None,
         augmentation: Literal["none", "not_recorded"] = "none",
         precision: str | None = None,
@@ -188,6 +191,11 @@ class Recorder:
             accumulated: How a mean loss is accumulated: ``microbatches`` when the mean loss of each
                 is divided by ``accumulation``; ``step`` when the sum over all of them is divided
                 by the examples, or tokens, of the whole step.
+            ema: A model of the same parameters that holds their moving average, updated after each
+                step; before the block ends the loop copies it into ``model``.
+            ema_decay: Part of the average that a step keeps.
+            ema_from: Whether the average starts with the parameters at the stage's start, or with
+                those after its first step, as ``torch.optim.swa_utils.AveragedModel`` does.
             clipping: Gradient clipping before the step.
             augmentation: ``not_recorded`` when the model saw other tensors than the columns hold.
             precision: The parameters' by default.
@@ -212,6 +220,8 @@ class Recorder:
                 loss=declared_loss(loss) if isinstance(loss, str) else loss,
                 accumulation=accumulation,
                 accumulated=accumulated,
+                ema_decay=ema_decay,
+                ema_from=ema_from,
                 clipping=clipping,
                 augmentation=augmentation,
                 precision=precision,
@@ -254,6 +264,7 @@ class Recorder:
                     self._model, examples, input_names=tuple(inputs)
                 ),
                 example_inputs=example_inputs,
+                average=ema,
             )
             stage.open()
             yield stage
@@ -274,6 +285,7 @@ class Recorder:
     def _finish(self, stage: StageRecorder, *, change: StateChange) -> None:
         stage.writer.drain()
         end = stage.snapshot()
+        stage.require_released(end)
         with _declared(f"stage {stage.settings.name!r}"):
             log = self._parts.with_stage(stage, change=change, end=end)
         stage.journal.checkpoint(log.stages[-1].checkpoints[-1])

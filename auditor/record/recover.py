@@ -105,8 +105,11 @@ def _with_open_stage(notes: Notes, blobs: BlobStore, *, gaps: list[str]) -> Stag
         skipped=[step for step in notes.skipped if step < last],
     )
     boundary = usable[-1].model_copy(update={"role": CheckpointRole.BOUNDARY})
+    # A stage that was cut off did not release its average.
+    raw = stage.model_copy(update={"ema_decay": None})
+    draft = notes.draft.model_copy(update={"stages": (*notes.draft.stages[:-1], raw)})
     return complete_stage(
-        notes.draft,
+        draft,
         table=table,
         checkpoints=(*usable[:-1], boundary),
         captured=notes.captured,

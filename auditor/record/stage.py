@@ -223,11 +223,11 @@ class StageRecorder:
         decay = self.settings.ema_decay
         if self.average is None or decay is None:
             return state
+        starts = self.settings.ema_from == "first_step" and len(self.table.rows) == 1
         slots = after_update(
             average_values(self.average, self.model, stage=self.settings.name),
             state.tensors,
-            decay=decay,
-            first=self.settings.ema_from == "first_step" and len(self.table.rows) == 1,
+            kept=0.0 if starts else decay,
         )
         return replace(state, slots={**state.slots, **slots})
 

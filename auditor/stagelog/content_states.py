@@ -18,6 +18,9 @@ SLOTS_OF = {
 }
 """What each optimizer remembers of a parameter."""
 
+AVERAGE_SLOT = "average"
+"""The moving average of a parameter, in checkpoints inside a stage that keeps one."""
+
 SCALAR_SLOTS = frozenset({"initialised", "count"})
 NONNEGATIVE_SLOTS = frozenset({"initialised", "count", "exp_avg_sq"})
 
@@ -56,9 +59,10 @@ def check_checkpoint(
     data = blobs.read(Digest(checkpoint.optimizer))
     entries = tensor_entries(data, where=where)
     slots = SLOTS_OF.get(kind, ())
+    allowed = (*slots, AVERAGE_SLOT)
     for key, entry in entries.items():
         slot, _, name = key.partition("/")
-        if slot not in slots or name not in owners or log.parameters[name].kind != "parameter":
+        if slot not in allowed or name not in owners or log.parameters[name].kind != "parameter":
             raise StageLogError(
                 where,
                 expected=f"{' or '.join(slots) or 'no slot'} of a parameter, as <slot>/<name>",

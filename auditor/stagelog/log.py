@@ -219,7 +219,8 @@ class Stage(Record):
     precision: str = "float32"
     stochastic: Stochastic = Stochastic()
     loss_denominator: Literal["rows", "recorded"] = "rows"
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # the stage ends with its average
+    ema_from: Literal["stage_start", "first_step"] = "stage_start"
     parents: tuple[Name, ...] | None = None  # None: the stage before; else forks and merges
     generated_by: Name | None = None
 

@@ -114,13 +114,6 @@ def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
             remedy="Train this stage in float32, or under torch.autocast in bfloat16 over float32 "
             "parameters; float16 needs a gradient scaler, whose scales are not replayed.",
         )
-    if stage.ema_decay is not None:
-        raise UnsupportedError(
-            f"{where}.ema_decay",
-            expected="no moving average of the parameters",
-            found=stage.ema_decay,
-            remedy="Audit the parameters that the optimizer updates.",
-        )
 
 
 def _refuse_randomness(stage: Stage, *, where: str) -> None:

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from auditor.dynamics.adjoint import sweep
 from auditor.dynamics.consistency import check_segment
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
+from auditor.dynamics.tangent import stage_embedding
 from auditor.dynamics.trajectory import advance
-from auditor.errors import InputError, UnsupportedError
+from auditor.errors import InputError, StageLogError, UnsupportedError
 from auditor.plan.request import Intervention
 from auditor.record.export import export_graph
 from auditor.record.recorder import Recorder
@@ -24,6 +26,7 @@ from tests.support.builders import FixedClock, MemorySink, export_once
 from tests.support.cases import quiet
 from tests.support.facts_cases import (
     IGNORED,
+    EmaFrom,
     FactsCase,
     LossOf,
     bigram,
@@ -365,3 +368,36 @@ def test_recorded_denominators_and_skipped_steps() -> None:
         parameters_of(run, end, stage=0),
         {name: value.detach() for name, value in model.named_parameters()},
     )
+
+
+@pytest.mark.parametrize("first", ["stage_start", "first_step"])
+@pytest.mark.parametrize("clip", [False, True])
+def test_a_stage_may_end_with_its_moving_average(first: EmaFrom, clip: bool) -> None:
+    case = replace(
+        CLASSES, ema=(0.8, first), **({"clip": clip_norm, "declared": NORM} if clip else {})
+    )
+    boundaries, run = trained(case)
+    truth, _ = trained(case, skip=frozenset({0}))
+
+    for index in range(2):
+        end = advance(run, index, [run.boundary(index)], lanes=[Lane()], on_block=quiet).states[0]
+        close(parameters_of(run, end, stage=index), boundaries[index + 1])
+        assert check_segment(run, index, on_block=quiet).verdict == "consistent"
+    close(parameters_of(run, without_first_stage(run), stage=1), truth[2])
+    raw = trained(replace(case, ema=None))[0]
+    assert not torch.allclose(raw[1]["0.weight"], boundaries[1]["0.weight"], atol=1e-3)
+
+
+def test_an_average_that_is_not_released_is_refused() -> None:
+    with pytest.raises(StageLogError, match="moving average"):
+        trained(replace(CLASSES, ema=(0.8, "stage_start"), release=False))
+
+
+def test_derivatives_of_an_average_are_refused_by_name() -> None:
+    run = trained(replace(CLASSES, ema=(0.8, "stage_start")))[1]
+    skip = Intervention(stage="stage0", kind="skip")
+
+    with pytest.raises(UnsupportedError, match="ema_decay"):
+        stage_embedding(run, skip, curvature="exact", on_block=quiet)
+    with pytest.raises(UnsupportedError, match="ema_decay"):
+        sweep(run, run.boundary(2), curvature="exact", on_block=quiet)

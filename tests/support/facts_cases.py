@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from auditor.dynamics.run import Run
 from auditor.record.recorder import Recorder
@@ -18,6 +19,8 @@ VOCABULARY = 7
 TOKENS = 6
 IGNORED = -100
 STEPS = 5
+
+EmaFrom = Literal["stage_start", "first_step"]
 
 LossOf = Callable[[nn.Module, nn.Module, dict[str, Tensor]], Tensor]
 """(model, copy of it at the stage's start, a microbatch's columns) -> mean loss."""
@@ -77,6 +80,8 @@ class FactsCase:
         declared: Further arguments of ``Recorder.stage``.
         steps: Of each stage.
         blobs: Where the log goes.
+        ema: Decay of a moving average, and from when; the model becomes it at each stage's end.
+        release: Whether it does.
     """
 
     network: Callable[[], nn.Module]
@@ -93,6 +98,8 @@ class FactsCase:
     declared: dict[str, Any] = field(default_factory=dict)
     steps: int = STEPS
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    ema: tuple[float, EmaFrom] | None = None
+    release: bool = True
 
 
 def trained(
@@ -118,6 +125,10 @@ def trained(
         if stage_index in skip:
             boundaries.append(_copy(model))
             continue
+        average = _average(case, model)
+        declared: dict[str, Any] = {} if case.ema is None else {
+            "ema": average, "ema_decay": case.ema[0], "ema_from": case.ema[1]
+        }  # fmt: skip
         with recorder.stage(
             f"stage{stage_index}",
             optimizer=optimizer,
@@ -127,6 +138,7 @@ def trained(
             self_check="off",
             cadence_steps=2,
             **case.declared,
+            **declared,
         ) as stage:
             generator = torch.Generator().manual_seed(stage_index)
             for _ in range(case.steps):
@@ -139,6 +151,9 @@ def trained(
                 _backward(case, model, reference or start, columns, parts)
                 case.clip(list(model.parameters()))
                 optimizer.step()
+                average.update_parameters(model)
+            if case.ema is not None and case.release:
+                model.load_state_dict(average.module.state_dict())
         boundaries.append(_copy(model))
     log = recorder.log
     return boundaries, Run(log, digest_of(log), sink.blobs)
@@ -161,6 +176,15 @@ def _backward(
         rows = {name: values[part] for name, values in columns.items()}
         loss = case.loss_of(model, reference, rows) / len(parts)
         loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _average(case: FactsCase, model: nn.Module) -> AveragedModel:
+    """Return torch's own moving average; it copies at its first update."""
+    decay, first = case.ema or (0.5, "stage_start")
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    if first == "stage_start":
+        average.update_parameters(model)  # now it holds the parameters at the start
+    return average
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

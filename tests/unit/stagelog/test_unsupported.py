@@ -19,7 +19,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"precision": "bfloat16"}, "stages[1].precision"),
     ({"precision": "autocast float16 over float32"}, "stages[1].precision"),
     ({"precision": "float64"}, 'parameters["weight"].dtype'),
-    ({"ema_decay": 0.99}, "stages[1].ema_decay"),
     ({"stochastic": {"dropout": "not_recorded"}}, "stages[1].stochastic.dropout"),
     ({"stochastic": {"dropout": "seeded"}}, "stages[1].stochastic.dropout"),
     ({"stochastic": {"augmentation": "not_recorded"}}, "stages[1].stochastic.augmentation"),

@@ -1,0 +1,73 @@
+"""A moving average of the parameters, kept beside them and released at the stage's end."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from auditor.dynamics.state import AVERAGE, AVERAGED, TrainingState
+from auditor.errors import UnsupportedError
+from auditor.stagelog.log import Stage
+
+
+def averaged(slots: dict[str, Tensor], theta: Tensor, *, decay: float) -> dict[str, Tensor]:
+    r"""Return a state's slots after the update of the average that follows a step.
+
+    .. math:: a' = d\, i\, a + (1 - d\, i)\, \theta', \qquad i' = 1
+
+    The number i in [0, 1] says whether the average exists: where it starts with the first step's
+    result, that one is copied, as ``torch.optim.swa_utils.AveragedModel`` does.
+
+    Args:
+        slots: Before; [P] and [n].
+        theta: After the step, [P].
+        decay: d.
+    """
+    kept = decay * slots[AVERAGED][..., :1]
+    return {
+        **slots,
+        AVERAGE: torch.lerp(slots[AVERAGE], theta, (1 - kept).expand_as(theta)),
+        AVERAGED: torch.ones_like(slots[AVERAGED]),
+    }
+
+
+def started(state: TrainingState, stage: Stage, *, tensors: int) -> TrainingState:
+    """Return the state at a stage's start with its average, if the stage keeps one.
+
+    Args:
+        state: After the transition, [..., P].
+        stage: The stage.
+        tensors: n, how many tensors theta has.
+    """
+    slots = {name: v for name, v in state.slots.items() if name not in {AVERAGE, AVERAGED}}
+    if stage.ema_decay is None:
+        return state if len(slots) == len(state.slots) else replace(state, slots=slots)
+    flag = 1.0 if stage.ema_from == "stage_start" else 0.0
+    lead = state.theta.shape[:-1]
+    slots[AVERAGE] = state.theta.clone()
+    slots[AVERAGED] = state.theta.new_full((*lead, tensors), flag)
+    return replace(state, slots=slots)
+
+
+def released(state: TrainingState, stage: Stage) -> TrainingState:
+    """Return the state at a stage's end: its parameters are the average, if it kept one."""
+    if stage.ema_decay is None:
+        return state
+    return replace(state, theta=state.slots[AVERAGE].clone())
+
+
+def require_no_average(stages: Iterable[Stage]) -> None:
+    """Refuse stages that release an average, where what follows is no product of step Jacobians.
+
+    Raises:
+        UnsupportedError: Naming the stage.
+    """
+    for stage in stages:
+        if stage.ema_decay is not None:
+            raise UnsupportedError(
+                f"stages[{stage.name}].ema_decay",
+                expected="parameters that the optimizer's steps end with",
+                found=f"their moving average, with decay {stage.ema_decay}",
+                remedy="Use retrain, subsampled_replay, checkpoint_delta or task_vector.",
+            )
