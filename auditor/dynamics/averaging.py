@@ -43,7 +43,7 @@ def started(state: TrainingState, stage: Stage, *, tensors: int) -> TrainingStat
     slots = {name: v for name, v in state.slots.items() if name not in {AVERAGE, AVERAGED}}
     if stage.ema_decay is None:
         return state if len(slots) == len(state.slots) else replace(state, slots=slots)
-    flag = 1.0 if stage.ema_from == "stage_start" else 0.0
+    flag = 0.0 if stage.ema_from == "first_step" else 1.0
     lead = state.theta.shape[:-1]
     slots[AVERAGE] = state.theta.clone()
     slots[AVERAGED] = state.theta.new_full((*lead, tensors), flag)

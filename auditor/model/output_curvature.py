@@ -17,7 +17,9 @@ def curvature_root(loss: Loss, output: Tensor, target: Tensor, *, direction: Ten
     - cross entropy: :math:`S d = \sqrt{\kappa} (\sqrt{p} \odot d - p\, (\sqrt{p} \cdot d))`, where
       p are the probabilities and kappa is the target's weight (over n where n positions of an
       example are averaged), so that :math:`S S^T = \kappa (\operatorname{diag} p - p p^T)`;
-    - binary cross entropy: :math:`\sqrt{p (1 - p) / n}\, d` for n entries that are averaged;
+    - causal language model: that of cross entropy, of the tokens that are predicted;
+    - binary cross entropy: :math:`\sqrt{w p (1 - p) / n}\, d` for n entries that are averaged;
+      w = 1 + (weight of positives - 1) target;
     - squared error: :math:`\sqrt{2 / n}\, d`.
 
     Summed over an orthonormal basis of d it is exact; over random d with mean square 1 unbiased.
@@ -43,15 +45,25 @@ def curvature_root(loss: Loss, output: Tensor, target: Tensor, *, direction: Ten
             positions = _averaged(loss, output[..., 0])  # of a class each, such as tokens
             weight = _smoothed_weight(loss, output, target) / positions  # [B, ...]
             return centred * weight.sqrt().unsqueeze(-1)
+        case "causal_lm":
+            ahead = loss.model_copy(update={"kind": "cross_entropy"})
+            root = curvature_root(
+                ahead, output[..., :-1, :], target[..., 1:], direction=direction[..., :-1, :]
+            )
+            return functional.pad(root, (0, 0, 0, 1))  # the last token predicts nothing
         case "binary_cross_entropy_with_logits":
             p = torch.sigmoid(output)
-            return (p * (1 - p) / _averaged(loss, output)).sqrt() * direction
+            spread = p * (1 - p) / _averaged(loss, output)
+            if loss.pos_weight is not None:
+                positive = target.to(output).reshape(output.shape)
+                spread = spread * (1 + (output.new_tensor(loss.pos_weight) - 1) * positive)
+            return spread.sqrt() * direction
         case "mse":
             return direction * sqrt(2 / _averaged(loss, output))
         case _:
             raise UnsupportedError(
                 "loss.kind",
-                expected="cross_entropy, binary_cross_entropy_with_logits or mse",
+                expected="cross_entropy, causal_lm, binary_cross_entropy_with_logits or mse",
                 found=loss.kind,
                 remedy="Use curvature ggn, exact or none for this loss.",
             )

@@ -155,9 +155,9 @@ class LogParts:
             groups=tuple(ParameterGroup(parameters=names) for names in groups),
             checkpoints=(),
             accumulation=settings.accumulation,
-            accumulated=settings.accumulated,
+            accumulated="step" if settings.accumulated == "step" else None,
             ema_decay=settings.ema_decay,
-            ema_from=settings.ema_from,
+            ema_from="first_step" if settings.ema_from == "first_step" else None,
             clipping=settings.clipping,
             precision=settings.precision
             or _precision(infos, trained, lower=stage.facts.lower_precision),

@@ -106,7 +106,7 @@ def _with_open_stage(notes: Notes, blobs: BlobStore, *, gaps: list[str]) -> Stag
     )
     boundary = usable[-1].model_copy(update={"role": CheckpointRole.BOUNDARY})
     # A stage that was cut off did not release its average.
-    raw = stage.model_copy(update={"ema_decay": None})
+    raw = stage.model_copy(update={"ema_decay": None, "ema_from": None})
     draft = notes.draft.model_copy(update={"stages": (*notes.draft.stages[:-1], raw)})
     return complete_stage(
         draft,

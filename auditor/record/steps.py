@@ -16,12 +16,12 @@ from auditor.stagelog.reduction import divides_by_targets
 from auditor.stagelog.schedule import Schedule
 
 
-def weighs_microbatches(loss: Loss, accumulated: str) -> bool:
+def weighs_microbatches(loss: Loss, accumulated: str | None) -> bool:
     """Say whether examples of unequal microbatches get unequal weights.
 
     Where a mean is divided by the weights of targets, these are counted when the log is read.
     """
-    joined = loss.reduction == "mean" and accumulated == "microbatches"
+    joined = loss.reduction == "mean" and accumulated != "step"
     return joined and not divides_by_targets(loss)
 
 

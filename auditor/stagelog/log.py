@@ -213,14 +213,14 @@ class Stage(Record):
     batches: DigestField | None = None
     checkpoints: tuple[Checkpoint, ...]
     accumulation: Annotated[int, Field(ge=1)] = 1
-    accumulated: Literal["microbatches", "step"] = "microbatches"  # a mean of their means, or one
-    skipped: tuple[int, ...] = ()  # steps before which a gradient scaler refused an update
+    accumulated: Literal["step"] | None = None  # None: a mean of the means of its microbatches
+    skipped: tuple[int, ...] | None = None  # steps before which a scaler refused an update
     clipping: Clipping | None = None
     precision: str = "float32"
     stochastic: Stochastic = Stochastic()
     loss_denominator: Literal["rows", "recorded"] = "rows"
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # the stage ends with its average
-    ema_from: Literal["stage_start", "first_step"] = "stage_start"
+    ema_from: Literal["first_step"] | None = None  # None: the average starts with the stage
     parents: tuple[Name, ...] | None = None  # None: the stage before; else forks and merges
     generated_by: Name | None = None
 

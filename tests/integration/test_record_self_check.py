@@ -145,9 +145,12 @@ def test_dropout_in_evaluation_mode_is_no_dropout() -> None:
     assert record(plain, model=network).log.graphs["model"].dropout == ()
 
 
-def test_clipping_that_is_declared_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="clipping"):
-        record(clipped, clipping=Clipping(kind="norm", limit=0.1))
+def test_clipping_passes_where_it_is_declared_as_it_was_done() -> None:
+    log = record(clipped, clipping=Clipping(kind="norm", limit=0.1)).log
+
+    assert log.stages[0].clipping == Clipping(kind="norm", limit=0.1)
+    with pytest.raises(StageLogError, match="relative deviation"):
+        record(clipped, clipping=Clipping(kind="norm", limit=0.2))
 
 
 def test_facts_of_an_unchecked_stage_are_recorded_all_the_same() -> None:

@@ -59,6 +59,21 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor]] = {
         LOGITS,
         SOFT,
     ),
+    "binary, weighted": (
+        Loss(kind="binary_cross_entropy_with_logits", pos_weight=(0.5, 2.0, 1.0)),
+        LOGITS,
+        SOFT,
+    ),
+    "one logit, weighted": (
+        Loss(kind="binary_cross_entropy_with_logits", pos_weight=(3.0,)),
+        LOGITS[:, :1],
+        SOFT[:, 0],
+    ),
+    "causal LM, one ignored": (
+        Loss(kind="causal_lm", over="tokens", ignore_index=1),
+        LOGITS.reshape(1, 4, 3),
+        CLASSES.reshape(1, 4),
+    ),
     "one logit": (Loss(kind="binary_cross_entropy_with_logits"), LOGITS[:, :1], SOFT[:, 0]),
     "mse": (Loss(kind="mse"), LOGITS, SOFT),
     "mse, summed": (Loss(kind="mse", reduction="sum"), LOGITS, SOFT),
@@ -85,9 +100,11 @@ def test_roots_square_to_the_hessian(case: str) -> None:
 
 
 def test_every_loss_has_a_root() -> None:
-    assert {loss.kind for loss, _, _ in CASES.values()} == set(LOSSES)
+    # The margin of a pair is no output of the graph: preferences are refused.
+    assert {loss.kind for loss, _, _ in CASES.values()} == set(LOSSES) - {"dpo"}
 
 
-def test_unknown_loss_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["hinge", "dpo", "graph"])
+def test_unknown_loss_is_refused(kind: str) -> None:
     with pytest.raises(UnsupportedError, match="curvature ggn"):
-        curvature_root(Loss(kind="hinge"), LOGITS, CLASSES, direction=LOGITS)
+        curvature_root(Loss(kind=kind), LOGITS, CLASSES, direction=LOGITS)

@@ -248,3 +248,11 @@ def test_older_manifest_without_the_minor_field_is_read() -> None:
     del manifest["minor"]
 
     assert read(manifest).minor == 0
+
+
+def test_fields_that_came_later_leave_older_logs_their_identity() -> None:
+    """A manifest without them has to be its own canonical form, or it would be refused."""
+    stage = plain()["stages"][0]
+
+    assert set(stage) & {"accumulated", "skipped", "ema_decay", "ema_from"} == set()
+    assert set(stage["loss"]) & {"pos_weight", "beta", "reference", "graph"} == set()
