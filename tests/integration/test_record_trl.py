@@ -104,7 +104,7 @@ def test_two_stages_are_audited_as_trl_would_retrain_them(
     log, _, _ = read_log(tmp_path / "my-log")
     blobs = FolderBlobs(tmp_path / "my-log" / BLOBS_FOLDER)
     assert [stage.loss.kind for stage in log.stages] == ["causal_lm", "dpo"]
-    assert [stage.accumulated for stage in log.stages] == ["step", "microbatches"]
+    assert [stage.accumulated for stage in log.stages] == ["step", None]
     assert log.stages[1].loss.beta == 0.3
     assert log.datasets["dpo-data"].columns["labels"].shape[0] == 2
     assert replay_verdicts(log, blobs) == ["consistent", "consistent"]
