@@ -46,8 +46,8 @@ def balanced_positions(
     depends on the key and the step only: for one key, the draws of two fractions are nested within
     each stratum as far as their counts are.
 
-    The first and the second half of the positions are balanced too, as far as whole examples can be:
-    from their difference follows how noisy balanced draws are.
+    The first and the second half of the positions are balanced too, as far as whole examples can
+    be: from their difference follows how noisy balanced draws are.
 
     Args:
         strata: Stratum of every example of the stage, in the order of its steps, [n].

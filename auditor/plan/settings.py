@@ -30,8 +30,8 @@ BISECT_DRAWS = 8  # of a stage's batches, for how much they move a query by them
 class EstimatorSettings(Record):
     """Which estimator answers, and its settings by name.
 
-    Which settings an estimator has is written in its own file, as :class:`OwnSettings`. A request is
-    read without them, so that a client needs to know no estimator;
+    Which settings an estimator has is written in its own file, as :class:`OwnSettings`. A request
+    is read without them, so that a client needs to know no estimator;
     :func:`auditor.estimators.registry.resolved` reads them where the request is checked.
     """
 

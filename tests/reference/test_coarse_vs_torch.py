@@ -4,10 +4,9 @@ import pytest
 
 from auditor.errors import UnsupportedError
 from auditor.estimators.checkpoint_jump import CheckpointJumpSettings
-from auditor.estimators.coarse_replay import CoarseReplaySettings
+from auditor.estimators.coarse_replay import COARSE_REPLAY, CoarseReplaySettings
 from auditor.estimators.retrain import RetrainSettings
 from auditor.estimators.settle import SettleSettings
-from auditor.plan.check_estimator import check_estimator
 from auditor.plan.request import Change, Intervention, Joint, Reference
 from auditor.plan.settings import EstimatorSettings
 from tests.reference.test_audit_vs_torch import STAGES, STEPS, audit, held_out_loss, train
@@ -64,9 +63,10 @@ def test_batch_statistics_are_refused_in_blocks() -> None:
     graph = log.graphs[name].model_copy(update={"batch_norm": "batch"})
     normalised = log.model_copy(update={"graphs": {name: graph}})
 
-    check_estimator(EXACT, normalised, SKIPS[:1])
+    assert COARSE_REPLAY.check is not None
+    COARSE_REPLAY.check(EXACT, normalised)
     with pytest.raises(UnsupportedError, match="block_steps 1"):
-        check_estimator(CoarseReplaySettings(), normalised, SKIPS[:1])
+        COARSE_REPLAY.check(CoarseReplaySettings(), normalised)
 
 
 @pytest.mark.parametrize(
