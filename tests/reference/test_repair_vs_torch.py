@@ -202,7 +202,7 @@ def test_repair_of_an_audited_log_computes_forward_passes_only() -> None:
 def test_estimator_without_a_model_is_refused() -> None:
     recorded = make_stage_log(stages=STAGES, steps=STEPS)
 
-    with pytest.raises(UnsupportedError, match="retrain or subsampled_replay"):
+    with pytest.raises(UnsupportedError, match="subsampled_replay or retrain"):
         repair(recorded, SKIP_LAST, estimator=AaScoreSettings())
 
 

@@ -118,12 +118,12 @@ def require_recordable(trainer: Any, model: nn.Module) -> None:  # noqa: ANN401 
          "the stage: the log ends with the state after the last step."),
         (args.auto_find_batch_size, "auto_find_batch_size", "Give a batch size that fits."),
         (args.neftune_noise_alpha, "neftune_noise_alpha", "Train without the noise."),
-        (args.deepspeed, "deepspeed", "Train with DistributedDataParallel."),
-        (args.fsdp, "fsdp", "Train with DistributedDataParallel."),
-        (args.n_gpu > 1, "n_gpu", "Start one process per device with torchrun or accelerate."),
+        (args.deepspeed, "deepspeed", "Train in one process without it."),
+        (args.fsdp, "fsdp", "Train in one process without it."),
+        (args.n_gpu > 1, "n_gpu", "Train on one device."),
         (args.use_liger_kernel, "use_liger_kernel", "Train without it."),
-        (args.world_size > 1 and not args.average_tokens_across_devices,
-         "average_tokens_across_devices=False", "Leave it at True."),
+        (args.world_size > 1, "world_size", "Train in one process, or in a loop of your own with "
+         "the Accelerate or DDP recorder: this one would hold the batches of one process only."),
         (getattr(trainer.data_collator, "padding_free", False), "padding_free", "Pack with "
          "packing_strategy='wrapped', or pad: joined texts have no rows of their own."),
     )  # fmt: skip
