@@ -1,10 +1,11 @@
-"""Argument checks, one property each; numbers and anything with a shape, no torch."""
+"""Checks, one property each: numbers, anything with a shape, installed libraries; no torch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from auditor.errors import DomainError, ShapeError
+from auditor.errors import DomainError, PreconditionError, ShapeError
 
 
 class HasShape(Protocol):
@@ -79,3 +80,25 @@ def require_last_axis(where: str, value: HasShape, size: int) -> None:
             found=f"shape {tuple(value.shape)}",
             remedy="Check which model this value belongs to.",
         )
+
+
+@contextmanager
+def needs_extra(extra: str, *, purpose: str) -> Iterator[None]:
+    """Turn a missing library into the extra to install.
+
+    Args:
+        extra: Name of the extra that brings what is imported inside.
+        purpose: What needs it, as the start of a sentence.
+
+    Raises:
+        PreconditionError: If something imported inside is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PreconditionError(
+            purpose,
+            expected=f"the extra [{extra}]",
+            found=f"no module {error.name}",
+            remedy=f"Install it with `pip install 'stageaudit[{extra}]'`.",
+        ) from error

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from auditor.audit.check_kind import (
     require_allocation,
     require_export,
+    require_followed,
     require_gradient,
     require_level,
     require_separate,
@@ -69,6 +70,7 @@ def check_request(
             where = f"interventions[{index}]{within}"
             check_intervention(part, where=where, log=log, evaluation_sets=evaluation_sets)
             require_treated(kind, part, where=where)
+            require_followed(kind, part, log)
     require_separate(kind, interventions)
     if kind.check is not None:
         kind.check(settings, log)

@@ -6,6 +6,7 @@ from auditor.effects import DIFFERENTIABLE, QueryKind
 from auditor.errors import PreconditionError, UnsupportedError
 from auditor.estimators.kind import AnyKind
 from auditor.estimators.registry import KINDS
+from auditor.plan.check_average import require_no_average
 from auditor.plan.request import Intervention, Joint
 from auditor.stagelog.log import StageLog
 
@@ -71,6 +72,17 @@ def require_separate(kind: AnyKind, interventions: Sequence[Intervention | Joint
                 found=intervention.label,
                 remedy="Use subsampled_replay or retrain for joint interventions.",
             )
+
+
+def require_followed(kind: AnyKind, part: Intervention, log: StageLog) -> None:
+    """Refuse later stages that release an average, for an estimator that does not follow one.
+
+    Raises:
+        UnsupportedError: Naming the stage.
+    """
+    if not kind.averages:
+        names = [stage.name for stage in log.stages]
+        require_no_average(log.stages[names.index(part.stage) :])
 
 
 def require_gradient(kind: AnyKind, query: QueryKind, *, where: str) -> None:

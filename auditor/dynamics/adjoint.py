@@ -7,7 +7,6 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching, tensor_bytes
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock, Progress
@@ -17,6 +16,7 @@ from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.stepping import require_finite_state
 from auditor.dynamics.trajectory import replay
+from auditor.plan.check_average import require_no_average
 from auditor.plan.curvature import StepCurvature
 
 KEEP_BYTES = 256 * 2**20

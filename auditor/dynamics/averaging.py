@@ -1,13 +1,11 @@
 """A moving average of the parameters, kept beside them and released at the stage's end."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from auditor.dynamics.state import AVERAGE, AVERAGED, TrainingState
-from auditor.errors import UnsupportedError
 from auditor.stagelog.log import Stage
 
 
@@ -55,19 +53,3 @@ def released(state: TrainingState, stage: Stage) -> TrainingState:
     if stage.ema_decay is None:
         return state
     return replace(state, theta=state.slots[AVERAGE].clone())
-
-
-def require_no_average(stages: Iterable[Stage]) -> None:
-    """Refuse stages that release an average, where what follows is no product of step Jacobians.
-
-    Raises:
-        UnsupportedError: Naming the stage.
-    """
-    for stage in stages:
-        if stage.ema_decay is not None:
-            raise UnsupportedError(
-                f"stages[{stage.name}].ema_decay",
-                expected="parameters that the optimizer's steps end with",
-                found=f"their moving average, with decay {stage.ema_decay}",
-                remedy="Use retrain, subsampled_replay, checkpoint_delta or task_vector.",
-            )

@@ -7,7 +7,6 @@ from typing import Literal, final
 import numpy as np
 
 from auditor.curvature.segment import SegmentCurvature
-from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.changes import intervened_hyperparameters
 from auditor.dynamics.coarse_span import CoarseSpan
 from auditor.dynamics.hyperparameters import Hyperparameters
@@ -18,6 +17,7 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.segment_curvature import stage_ekfac
 from auditor.dynamics.spans import spans_of, together
 from auditor.dynamics.state import TrainingState, stack, unstack, with_slots
+from auditor.plan.check_average import require_no_average
 from auditor.plan.curvature import SampledCurvature
 from auditor.stagelog.log import Stage
 

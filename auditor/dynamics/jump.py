@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from auditor.curvature.base import Curvature
-from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.displacement import Twins, displaced_end, displacement
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.minibatches import Lane
@@ -16,6 +15,7 @@ from auditor.dynamics.segment_curvature import stage_curvature
 from auditor.dynamics.state import TrainingState, stack, unstack
 from auditor.dynamics.stepping import TensorFunction, require_finite_state, step_map, unpacked
 from auditor.errors import NumericalError
+from auditor.plan.check_average import require_no_average
 from auditor.plan.curvature import StepCurvature
 
 RUNAWAY = 100.0

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.displacement import Twins, displacement
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.progress import OnBlock
@@ -12,6 +11,7 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState
 from auditor.dynamics.trajectory import replay
 from auditor.model.preferences import REFERENCE
+from auditor.plan.check_average import require_no_average
 
 
 def tail_steps(steps: int, *, tail: float) -> int:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from auditor.curvature.base import Curvature
-from auditor.dynamics.averaging import require_no_average
 from auditor.dynamics.factual import FactualBlock, FactualStage, matching
 from auditor.dynamics.interventions import window
 from auditor.dynamics.minibatches import Lane
@@ -21,6 +20,7 @@ from auditor.dynamics.stepping import (
 from auditor.dynamics.trajectory import replay
 from auditor.dynamics.transitions import TransitionMap
 from auditor.errors import UnsupportedError
+from auditor.plan.check_average import require_no_average
 from auditor.plan.curvature import StepCurvature
 from auditor.plan.request import Intervention
 

@@ -169,7 +169,7 @@ def read_log(folder: Path) -> tuple[StageLog, Digest, FolderBlobs]:
     """
     from auditor.stagelog.validate import parse_manifest  # noqa: PLC0415 - validate needs no folder
 
-    data = _read_file(folder / LOG_FILE)
+    data = read_file(folder / LOG_FILE, remedy="Pass the folder that the recorder wrote.")
     log = parse_manifest(data)
     digest = sha256(canonical_bytes(log))
     if digest != sha256(data):
@@ -194,7 +194,16 @@ def write_log(folder: Path, log: StageLog) -> Digest:
     return sha256(data)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path, *, remedy: str) -> bytes:
+    """Return a file's content.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is missing.
+
+    Raises:
+        ArtifactMissingError: If it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -202,7 +211,7 @@ def _read_file(path: Path) -> bytes:
             str(path),
             expected="a readable file",
             found=error.strerror,
-            remedy="Pass the folder that the recorder wrote.",
+            remedy=remedy,
         ) from error
 
 

@@ -27,8 +27,8 @@ SINGLE_DEGREES = 3
 POOLED_DEGREES = 4
 """Degrees of freedom that the scales of other effects on the query lend to that of one effect.
 
-On eight workloads with exact retraining (``benchmarks.fidelity``), at a quarter and an eighth of
-the examples, intervals are half as wide with them as without, and cover at least 90 % on each.
+On ten workloads with exact retraining (``benchmarks.fidelity``), at a quarter and an eighth of the
+examples, intervals are half as wide with them as without, and cover 90 % on the worst.
 """
 
 POOLED_FROM = 4

@@ -133,6 +133,7 @@ CHECKPOINT_JUMP = EstimatorKind(
         replicas=settings.replicas,
     ),
     level=2,
+    averages=False,
     answers="the query where the stage's displacement is carried linearly through the others",
     cost="about 3 gradients a later step of each intervention; an EK-FAC with source",
     interval="no",

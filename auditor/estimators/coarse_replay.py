@@ -125,6 +125,7 @@ COARSE_REPLAY = EstimatorKind(
         replicas=settings.replicas,
     ),
     level=2,
+    averages=False,
     answers="the counterfactual run with one gradient for each block of c steps, K times",
     cost="K m/(cB) × retraining's examples and 1/c of its sequential gradients, twice",
     interval="yes",

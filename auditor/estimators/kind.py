@@ -29,6 +29,7 @@ class EstimatorKind(Generic[SettingsT]):
         parts_of_stages: Whether it treats windows of steps.
         joint: Whether it treats interventions on several stages at once.
         differentiates: Whether its queries need a gradient.
+        averages: Whether it follows stages that release a moving average of their parameters.
         allocates: Whether it runs any subset of stages, for Shapley values.
         exports: Whether the end of its trajectory is a model that a repair can hand out.
         status: ``experimental`` until it wins a row of ``benchmarks.fidelity``.
@@ -45,6 +46,7 @@ class EstimatorKind(Generic[SettingsT]):
     parts_of_stages: bool = True
     joint: bool = True
     differentiates: bool = False
+    averages: bool = True
     allocates: bool = False
     exports: bool = False
     status: Literal["public", "experimental"] = "public"

@@ -101,6 +101,7 @@ SETTLE = EstimatorKind(
         tail=settings.tail, fraction=settings.fraction, replicas=settings.replicas
     ),
     level=2,
+    averages=False,
     answers="the last part of each later stage, run again from its end plus the displacement",
     cost="K f b/B × retraining's later stages, as much again once for all interventions",
     interval="no",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from auditor.effects import DIFFERENTIABLE, Probe, Query
 from auditor.errors import InputError, PreconditionError, ResourceError, UnsupportedError
+from auditor.plan.check_average import require_no_average
 from auditor.plan.finer import MAX_PLAYERS, AllocationRequest, TimelineRequest
 from auditor.stagelog.log import StageLog
 
@@ -64,7 +65,7 @@ def check_timelines(
     Raises:
         InputError: If queries are not the request's or windows are too few or too many.
         PreconditionError: If the log lacks batches or schedules.
-        UnsupportedError: If a query has no gradient.
+        UnsupportedError: If a query has no gradient, or a stage releases an average.
     """
     _require_known("timelines.queries", timelines.queries, tuple(queries))
     for name in timelines.queries or tuple(queries):
@@ -77,6 +78,7 @@ def check_timelines(
                 found=f"{name!r}, which is {plain.kind.value}",
                 remedy="Name other queries there, or ask for margin or probability.",
             )
+    require_no_average(log.stages)
     if log.level < 2:
         raise PreconditionError(
             "log.level",

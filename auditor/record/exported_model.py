@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from auditor.edge.folder import write_durably
-from auditor.errors import ArtifactMissingError, InputError, StageLogError
+from auditor.edge.folder import read_file, write_durably
+from auditor.errors import InputError, StageLogError
 from auditor.model.onnx_model import OnnxModel
 from auditor.model.tensors import read_tensors, write_tensors
 from auditor.record.export import export_graph
@@ -28,6 +28,7 @@ MODEL_FILE = "model.json"
 GRAPH_FILE = "graph.onnx"
 WEIGHTS_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
+REMEDY = "Pass a folder that `stageaudit export` wrote."
 
 TOLERANCE = 1e-4
 """How far outputs may be from torch's own, relative to their largest."""
@@ -115,8 +116,10 @@ def read_exported_model(folder: Path) -> tuple[ExportedModel, bytes]:
         ArtifactMissingError: If a file is missing.
         InputError: If the files do not belong together.
     """
-    model = parse_record(ExportedModel, _read(folder / MODEL_FILE), where=MODEL_FILE)
-    graph = _read(folder / GRAPH_FILE)
+    model = parse_record(
+        ExportedModel, read_file(folder / MODEL_FILE, remedy=REMEDY), where=MODEL_FILE
+    )
+    graph = read_file(folder / GRAPH_FILE, remedy=REMEDY)
     if sha256(graph) != model.graph:
         raise InputError(
             str(folder / GRAPH_FILE),
@@ -138,7 +141,9 @@ def require_reference(folder: Path, state: Mapping[str, Tensor]) -> float:
         StageLogError: If they are further apart than :data:`TOLERANCE`; causes are named in order.
     """
     model, graph = read_exported_model(folder)
-    reference = read_tensors(_read(folder / REFERENCE_FILE), where=REFERENCE_FILE)
+    reference = read_tensors(
+        read_file(folder / REFERENCE_FILE, remedy=REMEDY), where=REFERENCE_FILE
+    )
     inputs = tuple(reference[name] for name in model.inputs)
     return _deviation(
         graph, model.parameters, state=state, inputs=inputs, expected=reference["output"]
@@ -192,18 +197,6 @@ def _deviation(
             "operator that this release computes wrongly (please report it).",
         )
     return float(deviation)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactMissingError(
-            str(path),
-            expected="a readable file",
-            found=error.strerror,
-            remedy="Pass a folder that `stageaudit export` wrote.",
-        ) from error
 
 
 __all__ = [

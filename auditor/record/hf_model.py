@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import InputError, PreconditionError, ShapeError, UnsupportedError
+from auditor.checks import needs_extra
+from auditor.errors import InputError, ShapeError, UnsupportedError
 from auditor.record.exported_model import ExportedModel, ModelTask, export_model
 from auditor.record.hf_config import HfConfig, read_hf_config
 from auditor.record.saved_state import ADAPTER_CONFIG
@@ -84,15 +85,8 @@ def _refuse_adapter(folder: Path) -> None:
 def _transformers() -> ModuleType:
     # Text models need no image library, and one built for another torch fails when it is imported.
     sys.modules.setdefault("torchvision", cast(ModuleType, None))
-    try:
+    with needs_extra("huggingface", purpose="exporting a Hugging Face folder"):
         import transformers  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise PreconditionError(
-            "exporting a Hugging Face folder",
-            expected="the extra [huggingface]",
-            found=f"no module {error.name}",
-            remedy="Install it with `pip install 'stageaudit[huggingface]'`.",
-        ) from error
     quiet: Any = transformers.logging
     quiet.set_verbosity_error()
     quiet.disable_progress_bar()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from auditor.errors import InputError, PreconditionError
+from auditor.checks import needs_extra
+from auditor.errors import InputError
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 
 if TYPE_CHECKING:
@@ -84,15 +85,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         InputError: If the folder has no ``tokenizer.json``, or one that cannot be read.
         PreconditionError: If the tokenizers library is not installed.
     """
-    try:
+    with needs_extra("huggingface", purpose="tokenising texts"):
         from tokenizers import Tokenizer  # noqa: PLC0415 - an extra that only texts need
-    except ModuleNotFoundError as error:
-        raise PreconditionError(
-            "tokenising texts",
-            expected="the extra [huggingface]",
-            found=f"no module {error.name}",
-            remedy="Install it with `pip install 'stageaudit[huggingface]'`.",
-        ) from error
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise InputError(

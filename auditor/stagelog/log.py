@@ -7,12 +7,10 @@ Fields whose treatment is not built are in the schema and refused by name in
 :mod:`auditor.stagelog.validate`.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from auditor.stagelog.dataset import Dataset
 from auditor.stagelog.record import DigestField, Name, Record, Shape
@@ -188,12 +186,6 @@ class StageKind(StrEnum):
     OTHER = "other"
 
 
-_NEWER_DEFAULTS: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType({
-    "accumulated": ("microbatches",), "skipped": ((), []),
-})  # fmt: skip
-"""Fields of a stage that minor version 0 did not have; at their defaults they are left out."""
-
-
 class Stage(Record):
     """Consecutive steps with one purpose."""
 
@@ -223,15 +215,6 @@ class Stage(Record):
     ema_from: Literal["first_step"] | None = None  # None: the average starts with the stage
     parents: tuple[Name, ...] | None = None  # None: the stage before; else forks and merges
     generated_by: Name | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_older_readers_know_it(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The canonical bytes of an older log must stay its bytes: its identity is their digest.
-        plain: dict[str, Any] = handler(self)
-        for name, default in _NEWER_DEFAULTS.items():
-            if plain.get(name) in default:
-                del plain[name]
-        return plain
 
     @property
     def steps(self) -> int:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.audit.bisect_finding import BisectFinding, BisectRequest
+from auditor.checks import needs_extra
 from auditor.effects import Probe, Query
 from auditor.errors import InputError
 from auditor.plan.settings import BISECT_DRAWS, BISECT_SHARE, DEFAULT_CONFIDENCE
 from auditor.stagelog.digest import Digest
 from service.cli.bisect_table import print_bisect
-from service.cli.extras import needs_extra
 from service.cli.output import ExitCode, JsonOption, console, emit, progress
 from service.cli.request_file import Places, read_document, resolve_request
 

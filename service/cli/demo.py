@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from auditor.checks import needs_extra
 from auditor.edge.clock import SystemClock
 from auditor.errors import ConflictError
-from service.cli.extras import needs_extra
 from service.cli.output import ExitCode, JsonOption, console, emit
 
 if TYPE_CHECKING:

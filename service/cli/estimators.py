@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from service.cli.extras import needs_extra
+from auditor.checks import needs_extra
 from service.cli.output import JsonOption, console, emit
 
 if TYPE_CHECKING:

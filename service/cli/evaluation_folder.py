@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
+from auditor.checks import needs_extra
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs
 from auditor.errors import InputError
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest, sha256
 from auditor.stagelog.evaluation import parse_evaluation_set
-from service.cli.extras import needs_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

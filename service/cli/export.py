@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.extras import needs_extra
+from auditor.checks import needs_extra
 from service.cli.output import JsonOption, console, emit, notice
 
 LengthOption = Annotated[

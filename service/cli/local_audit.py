@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from auditor.attest.bundle import sign_report
 from auditor.attest.report_subjects import report_subjects
+from auditor.checks import needs_extra
 from auditor.edge.clock import Clock
 from auditor.edge.folder import read_log
 from auditor.edge.layered import LayeredBlobs
@@ -18,7 +19,6 @@ from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.digest import Digest, canonical_bytes
 from service.cli.evaluation_folder import open_evaluation_set
-from service.cli.extras import needs_extra
 from service.cli.output import progress
 from service.keys import has_signing_key, load_signing_key
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from auditor.checks import needs_extra
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.plan.actions import ActionKey, key_of
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.evaluation import parse_evaluation_set
-from service.cli.extras import needs_extra
 
 
 def local_plan(request: AuditRequest, *, blobs: LayeredBlobs, cache: Path) -> dict[str, Any]:

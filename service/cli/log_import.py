@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from auditor.checks import needs_extra
 from auditor.edge.folder import LOG_FILE
 from auditor.errors import ConflictError
 from auditor.stagelog.digest import digest_of
 from auditor.stagelog.log import StageLog
 from service.cli.export import LengthOption
-from service.cli.extras import needs_extra
 from service.cli.import_sources import parse_sources
 from service.cli.levels import LEVELS
 from service.cli.output import JsonOption, console, emit, notice

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
+from auditor.checks import needs_extra
 from auditor.edge.folder import LOG_FILE
 from auditor.errors import ConflictError
 from service.cli.asking import asking_here
-from service.cli.extras import needs_extra
 from service.cli.import_sources import parse_sources
 from service.cli.log_import import AddedOption, CheckpointsArgument
 from service.cli.output import JsonOption, console, emit, keep, notice

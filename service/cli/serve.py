@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.extras import needs_extra
+from auditor.checks import needs_extra
 from service.cli.output import JsonOption, console, notice
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from torch import nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
+from auditor.checks import needs_extra
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.declaration import StageDeclaration
 from auditor.record.adapters.distributed import StepDeclarations, record_distributed
-from auditor.record.adapters.extras import naming_extra
 from auditor.record.datasets import DatasetHandle
 from auditor.record.recorder import Recorder
 
-with naming_extra("huggingface"):
+with needs_extra("huggingface", purpose="recording with huggingface"):
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
     from accelerate.utils import DistributedType

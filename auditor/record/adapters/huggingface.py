@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 from typing_extensions import override
 
+from auditor.checks import needs_extra
 from auditor.errors import StageLogError
-from auditor.record.adapters.extras import naming_extra
 from auditor.record.adapters.hf_data import (
     TrainingData,
     forward_hook,
@@ -24,7 +24,7 @@ from auditor.record.recorder import Recorder
 from auditor.record.stage import SelfCheck
 from auditor.stagelog.log import Loss, StageKind
 
-with naming_extra("huggingface"):
+with needs_extra("huggingface", purpose="recording with huggingface"):
     from transformers import (
         Trainer,
         TrainerCallback,

@@ -9,16 +9,16 @@ from torch import nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 from typing_extensions import override
 
+from auditor.checks import needs_extra
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.declaration import StageDeclaration
 from auditor.record.adapters.distributed import StepDeclarations, record_distributed
-from auditor.record.adapters.extras import naming_extra
 from auditor.record.adapters.rows import take_rows
 from auditor.record.datasets import DatasetHandle
 from auditor.record.recorder import Recorder
 from auditor.stagelog.log import Clipping
 
-with naming_extra("lightning"):
+with needs_extra("lightning", purpose="recording with lightning"):
     from lightning.pytorch import Callback, LightningModule, Trainer
     from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 

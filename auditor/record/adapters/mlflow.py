@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from auditor.checks import needs_extra
 from auditor.edge.folder import read_log
-from auditor.record.adapters.extras import naming_extra
 from auditor.stagelog.digest import Digest, sha256
 
-with naming_extra("mlflow"):
+with needs_extra("mlflow", purpose="recording with mlflow"):
     from mlflow.tracking import MlflowClient
 
 LOG_TAG = "stageaudit.log"

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from auditor.checks import needs_extra
 from auditor.edge.folder import read_log
-from auditor.record.adapters.extras import naming_extra
 from auditor.stagelog.digest import Digest, sha256
 
-with naming_extra("wandb"):
+with needs_extra("wandb", purpose="recording with wandb"):
     from wandb import Artifact, Run
 
 LOG_KEY = "stageaudit/log"
