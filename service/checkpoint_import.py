@@ -8,6 +8,7 @@ from typing import Any, final
 
 from auditor.edge.clock import SystemClock
 from auditor.errors import PreconditionError
+from auditor.record.encodings import saved_preprocessing, saved_tokenizer
 from auditor.record.exported_model import MODEL_FILE, read_exported_model
 from auditor.record.hf_config import CONFIG_FILE
 from auditor.record.imported_log import AddedValues, LogImport
@@ -58,8 +59,15 @@ class Importer:
         states = [self.read(source, read_pickle=read_pickle) for source in sources]
         models = self.models(sources)
         stages = []
+        tokenizer, preprocessing = (
+            saved_tokenizer(sources[0].path),
+            saved_preprocessing(sources[0].path),
+        )
         for source, saved, folder in zip(sources[1:], states[1:], models, strict=True):
             model, graph = read_exported_model(folder)
+            # A later folder without one goes on with that of the folder before.
+            tokenizer = saved_tokenizer(source.path) or tokenizer
+            preprocessing = saved_preprocessing(source.path) or preprocessing
             stages.append(
                 ImportedStage(
                     name=source.name,
@@ -68,6 +76,8 @@ class Importer:
                     graph=graph,
                     facts=training_facts(source.path, model, read_pickle=read_pickle),
                     exported=folder if self._is_own(source, folder) else None,
+                    tokenizer=tokenizer,
+                    preprocessing=preprocessing,
                 )
             )
         return states[0], stages

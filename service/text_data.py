@@ -9,6 +9,7 @@ from auditor.errors import InputError
 from auditor.record.evalset_folder import write_evaluation_folder
 from auditor.record.hf_config import CONFIG_FILE, HfConfig, default_length, read_hf_config
 from auditor.record.jsonl_rows import read_jsonl
+from auditor.record.table_columns import USUAL_COLUMNS
 from auditor.record.text_evalset import (
     DEFAULT_LENGTH,
     TextColumns,
@@ -17,9 +18,6 @@ from auditor.record.text_evalset import (
 )
 from auditor.record.text_tokenizer import TOKENIZER_FILE, load_tokenizer
 from service.cli.import_sources import Source
-
-KEPT_COLUMNS = ("source", "group")
-"""Columns of the file that the evaluation set takes over where every row has them."""
 
 
 @final
@@ -57,13 +55,13 @@ def read_texts(
     """
     config = read_hf_config(_last_with(sources, CONFIG_FILE))
     tokenizer = load_tokenizer(_last_with(sources, TOKENIZER_FILE))
-    rows = read_jsonl(data)
-    kept = [name for name in KEPT_COLUMNS if all(name in row for row in rows)]
+    table = read_jsonl(data)
+    kept = [name for name in USUAL_COLUMNS if table.everywhere(name)]
     most = min(length, default_length(config)) if length <= DEFAULT_LENGTH else length
     text, prompt = names.text, names.prompt
     if config.task == "classification":
         return config, classification_columns(
-            rows,
+            table,
             tokenizer,
             text=text or "text",
             pair=names.pair,
@@ -72,10 +70,10 @@ def read_texts(
             length=most,
             keep=kept,
         )
-    if prompt is None and text is None and {"prompt", "completion"} <= rows[0].keys():
+    if prompt is None and text is None and {"prompt", "completion"} <= table.rows[0].keys():
         prompt, text = "prompt", "completion"
     return config, language_columns(
-        rows, tokenizer, text=text or "text", prompt=prompt, length=most, keep=kept
+        table, tokenizer, text=text or "text", prompt=prompt, length=most, keep=kept
     )
 
 

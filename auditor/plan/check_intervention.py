@@ -10,6 +10,7 @@ from auditor.plan.check_data import (
     require_examples,
     set_named,
 )
+from auditor.plan.check_encoding import check_encoding
 from auditor.plan.request import Change, Intervention, Reference, Selection
 from auditor.stagelog.dataset import Dataset, EvaluationSet
 from auditor.stagelog.log import Stage, StageLog
@@ -177,6 +178,7 @@ def _check_reference(
     else:
         found = set_named(reference.data or "", where=f"{where}.data", sets=evaluation_sets)
         dataset, name = found.dataset, found.name
+    check_encoding(dataset, stage=stage, log=log, where=where, name=name)
     bound = [*stage.bindings.inputs.values(), stage.bindings.target]
     if stage.bindings.weight is not None:
         bound.append(stage.bindings.weight)

@@ -12,6 +12,7 @@ from auditor.effects import (
 )
 from auditor.errors import QueryError, UnsupportedError
 from auditor.plan.check_data import check_column, check_selection, set_named
+from auditor.plan.check_encoding import check_encoding
 from auditor.plan.check_query_fields import check_columns, check_fields
 from auditor.plan.request import Selection
 from auditor.stagelog.dataset import Column, EvaluationSet
@@ -43,6 +44,7 @@ def check_query(
     stage = log.stages[-1]
     graph = log.graphs[stage.graph]
     _check_class(query, graph, where=where)
+    check_encoding(found.dataset, stage=stage, log=log, where=f"{where}.data", name=found.name)
     _check_inputs(query, found, where=where, log=log)
     if query.reads_target:
         _check_target(query, found, where=where, log=log)

@@ -166,6 +166,8 @@ class LogParts:
                 augmentation=settings.augmentation,
             ),
             generated_by=settings.generated_by,
+            tokenizer=settings.tokenizer,
+            preprocessing=settings.preprocessing,
         )
         return LogParts(
             blobs=self.blobs,

@@ -183,6 +183,8 @@ class LogImport:
                 ),
                 precision=stage.model.parameters[changed[0]].dtype,
                 stochastic=Stochastic(dropout="not_recorded", augmentation="not_recorded"),
+                tokenizer=stage.tokenizer,
+                preprocessing=stage.preprocessing,
             )
         )
         return end

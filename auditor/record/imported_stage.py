@@ -7,6 +7,7 @@ from typing import final
 from auditor.record.exported_model import ExportedModel
 from auditor.record.saved_state import SavedState
 from auditor.record.training_facts import TrainingFacts
+from auditor.stagelog.digest import Digest
 
 
 @final
@@ -21,6 +22,8 @@ class ImportedStage:
         graph: The model's ONNX graph.
         facts: What the trainer noted.
         exported: Folder of the model, if it was exported from this very checkpoint.
+        tokenizer: Digest of the tokenizer that was saved with it, or before it.
+        preprocessing: Digest of the image preprocessing that was saved likewise.
     """
 
     name: str
@@ -29,6 +32,8 @@ class ImportedStage:
     graph: bytes
     facts: TrainingFacts = field(default_factory=TrainingFacts)
     exported: Path | None = None
+    tokenizer: Digest | None = None
+    preprocessing: Digest | None = None
 
 
 def step_of(stage: ImportedStage) -> int | None:

@@ -2,33 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from auditor.errors import InputError, ResourceError
+from auditor.errors import InputError
+from auditor.record.table import ROWS_LIMIT, Row, Table, checked_table, require_size
 
-FILE_LIMIT_BYTES = 2**31
-ROWS_LIMIT = 10**7
-
-Row = dict[str, Any]
+LINE_LIMIT = 2**24
+"""Characters of a line."""
 
 
-def read_jsonl(path: Path) -> list[Row]:
+def read_jsonl(path: Path) -> Table:
     """Return the objects of a JSONL file, in order; empty lines are passed over.
 
     Raises:
-        InputError: If the file cannot be read, a line is no JSON object, or there is none.
-        ResourceError: If the file is larger than 2 GiB or has more than ten million rows.
+        InputError: If the file cannot be read, a line is no JSON object, is longer than 16 million
+            characters or gives a key twice, or there is none.
+        ResourceError: If the file is larger than 2 GiB.
     """
+    rows: list[Row] = []
+    lines: list[int] = []
     try:
-        size = path.stat().st_size
-        if size > FILE_LIMIT_BYTES:
-            raise ResourceError(
-                str(path),
-                expected=f"at most {FILE_LIMIT_BYTES} bytes",
-                found=size,
-                remedy="Evaluate on a sample of the data.",
-            )
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        require_size(str(path), path.stat().st_size)
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            number = 0
+            while line := file.readline(LINE_LIMIT + 1):
+                number += 1
+                if line.strip():
+                    rows.append(_row(line, where=f"{path.name}:{number}"))
+                    lines.append(number)
+                if len(rows) > ROWS_LIMIT:
+                    break
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             str(path),
@@ -36,42 +39,19 @@ def read_jsonl(path: Path) -> list[Row]:
             found=error,
             remedy="Check the path; convert the file to UTF-8.",
         ) from error
-    rows = [
-        _row(line, where=f"{path.name}:{number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-    if not 1 <= len(rows) <= ROWS_LIMIT:
-        raise InputError(
-            str(path),
-            expected=f"1 to {ROWS_LIMIT} rows",
-            found=len(rows),
-            remedy="Write one JSON object a line.",
-        )
-    return rows
-
-
-def text_values(rows: list[Row], column: str, *, where: str) -> list[str]:
-    """Return a column whose every value is a text that is not empty.
-
-    Raises:
-        InputError: Naming the first row where it is not.
-    """
-    for number, row in enumerate(rows, start=1):
-        value = row.get(column)
-        if not isinstance(value, str) or not value:
-            raise InputError(
-                f"{where}: row {number}: {column}",
-                expected="a text",
-                found=", ".join(row) if column not in row else value,
-                remedy="Name the column that holds the text, and leave out rows without one.",
-            )
-    return [row[column] for row in rows]
+    return checked_table(path.name, rows, lines=lines, remedy="Write one JSON object a line.")
 
 
 def _row(line: str, *, where: str) -> Row:
+    if len(line) > LINE_LIMIT:
+        raise InputError(
+            where,
+            expected=f"a line of at most {LINE_LIMIT} characters",
+            found="a longer one",
+            remedy="Write one JSON object a line, with a line break behind each.",
+        )
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InputError(
             where,
@@ -87,3 +67,15 @@ def _row(line: str, *, where: str) -> Row:
             remedy='Write rows such as {"text": "...", "label": 1}.',
         )
     return row
+
+
+def _once(pairs: list[tuple[str, object]]) -> Row:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
+    return row
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant}, which is no JSON number")

@@ -1,9 +1,7 @@
 """Record a staged training from any torch loop: ``Recorder`` and its stages."""
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, final
 
@@ -17,12 +15,15 @@ from auditor.errors import AuditorError, ResourceError, StageLogError, Unavailab
 from auditor.record.assemble import LogParts
 from auditor.record.checkpoints import with_frozen
 from auditor.record.datasets import SAMPLE_ROWS, Capture, DatasetHandle
+from auditor.record.encodings import Declared, declared_preprocessing, declared_tokenizer
 from auditor.record.estimate import state_size
 from auditor.record.evalset import ColumnValues, describe_column, write_dataset
 from auditor.record.export import export_graph
 from auditor.record.frozen_base import FrozenBase, read_frozen_base
 from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
+from auditor.record.preprocessing import Preprocessing
+from auditor.record.run_facts import device_of, hardware_of, own_version
 from auditor.record.self_check import require_reproducible
 from auditor.record.sink import FolderSink, JournalingSink, LogSink
 from auditor.record.snapshot import (
@@ -89,10 +90,10 @@ class Recorder:
             run = Run(
                 name=run_name,
                 created=created.isoformat(timespec="seconds"),
-                recorder=f"stageaudit {_own_version()}",
+                recorder=f"stageaudit {own_version()}",
                 framework=f"torch {torch.__version__}",
                 source_revision=source_revision,
-                hardware=_hardware(model),
+                hardware=hardware_of(model),
                 labels=dict(labels or {}),
             )
         self._parts = LogParts(blobs=self._sink.blobs, run=run)
@@ -172,6 +173,8 @@ class Recorder:
         cadence_steps: int | None = None,
         self_check: SelfCheck = "replay",
         generated_by: str | None = None,
+        tokenizer: Declared = None,
+        preprocessing: Declared | Preprocessing = None,
     ) -> Iterator[StageRecorder]:
         """Record the optimizer's steps inside the ``with`` block as one stage.
 
@@ -203,6 +206,10 @@ class Recorder:
             self_check: ``replay`` replays the first steps through the exported graph when the
                 stage closes, and refuses to close it when they differ from what happened.
             generated_by: The model or stage that generated the stage's data.
+            tokenizer: Folder with the ``tokenizer.json`` that made the columns from texts, or its
+                digest; evaluation data made with another one is then refused.
+            preprocessing: How the columns were made from images: the declaration, a folder that
+                has it, or its digest.
 
         Yields:
             What the loop declares its batches to.
@@ -228,6 +235,8 @@ class Recorder:
                 cadence_steps=cadence_steps,
                 self_check=self_check,
                 generated_by=generated_by,
+                tokenizer=declared_tokenizer(tokenizer),
+                preprocessing=declared_preprocessing(preprocessing),
             )
         stage: StageRecorder | None = None
         finishing = False
@@ -294,7 +303,7 @@ class Recorder:
                 log,
                 self._sink.blobs,
                 facts=stage.facts,
-                device=str(_device(self._model)),
+                device=str(device_of(self._model)),
                 named=self._named,
             )
         self._parts.accept(log)
@@ -369,23 +378,5 @@ def _declared(where: str) -> Iterator[None]:
         ) from error
 
 
-def _own_version() -> str:
-    try:
-        return version("stageaudit")
-    except PackageNotFoundError:
-        return "from source"
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
 def _frozen(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
-
-
-def _hardware(model: nn.Module) -> str:
-    device = _device(model)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.machine()

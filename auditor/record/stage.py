@@ -37,7 +37,7 @@ from auditor.stagelog.log import (
     StageKind,
     StageLog,
 )
-from auditor.stagelog.record import Name, Record
+from auditor.stagelog.record import DigestField, Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
 from auditor.stagelog.unsupported import refuse_loss, refuse_optimizer
 
@@ -64,6 +64,8 @@ class StageSettings(Record):
     cadence_steps: Annotated[int, Field(ge=1)] | None
     self_check: SelfCheck
     generated_by: Name | None
+    tokenizer: DigestField | None
+    preprocessing: DigestField | None
 
 
 @final

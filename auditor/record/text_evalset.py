@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from auditor.errors import DomainError, InputError
 from auditor.record.evalset import ColumnValues
-from auditor.record.jsonl_rows import Row, text_values
+from auditor.record.table import Table, text_values
+from auditor.record.table_columns import class_of, kept_columns
 from auditor.record.text_tokenizer import EncodedText, TextTokenizer
 
 DEFAULT_LENGTH = 512
 """Tokens of a text that are kept unless more are asked for."""
 
 TextTask = Literal["classification", "language"]
+Padding = Literal["longest", "length"]
+"""Whether examples are filled up to the longest of them, or all to the allowed length."""
+
+IGNORED = -100
+"""The label of a token that does not count, as Hugging Face's losses have it."""
 
 
 @final
@@ -26,7 +32,8 @@ class TextColumns:
     Attributes:
         task: What kind of model they are for.
         columns: ``input_ids``, ``attention_mask`` and ``token_type_ids``, [N, length] int64, ``id``
-            and the kept columns; and ``label`` [N] or ``next`` [N, length] with its ``counted``.
+            and the kept columns; and ``label`` [N], or ``next`` [N, length] with its ``counted``,
+            and ``labels`` [N, length] as a causal language model is trained on.
         length: Tokens of every example.
         truncated: How many texts were longer.
         tokenizer: Digest of the tokenizer.
@@ -39,8 +46,8 @@ class TextColumns:
     tokenizer: str
 
 
-def classification_columns(
-    rows: list[Row],
+def classification_columns(  # noqa: PLR0913 - one keyword for each thing that may be named
+    table: Table,
     tokenizer: TextTokenizer,
     *,
     text: str = "text",
@@ -48,38 +55,42 @@ def classification_columns(
     label: str = "label",
     classes: Mapping[str, int] | None = None,
     length: int = DEFAULT_LENGTH,
+    padding: Padding = "longest",
+    ids: str | None = None,
     keep: Sequence[str] = (),
 ) -> TextColumns:
     """Return texts with one class each; every text is cut or filled up to the longest, at most.
 
     Args:
-        rows: As :func:`auditor.record.jsonl_rows.read_jsonl` returns them.
+        table: As a reader such as :func:`auditor.record.jsonl_rows.read_jsonl` returns it.
         tokenizer: The model's.
         text: Column of the text.
         pair: Column of a second text that belongs to it, or None.
         label: Column of the class: a number, or a text of ``classes``.
         classes: Class by its name, as ``label2id`` in a model's ``config.json``.
         length: Most tokens of a text.
+        padding: What short texts are filled up to.
+        ids: Column that tells examples apart; None to number them.
         keep: Further columns to take over: texts, numbers or booleans.
 
     Raises:
         InputError: If a row lacks a column or holds another kind of value.
     """
-    texts = text_values(rows, text, where="data")
-    pairs = None if pair is None else text_values(rows, pair, where="data")
+    texts = text_values(table, text)
+    pairs = None if pair is None else text_values(table, pair)
     _require_length(length, least=4)
     encoded = tokenizer.encode(texts, length=length, pairs=pairs)
-    longest = max(len(one.ids) for one in encoded)
+    longest = length if padding == "length" else max(len(one.ids) for one in encoded)
     label_column = torch.tensor([
-        _class_of(row.get(label), classes=classes, where=f"data: row {number}: {label}")
-        for number, row in enumerate(rows, start=1)
+        class_of(row.get(label), classes=classes, where=f"{table.place(index)}: {label}")
+        for index, row in enumerate(table.rows)
     ])
     return TextColumns(
         task="classification",
         columns={
             **_token_columns(encoded, length=longest, pad_id=tokenizer.pad_id),
             "label": label_column,
-            **_kept(rows, keep),
+            **kept_columns(table, keep, ids=ids),
         },
         length=longest,
         truncated=sum(one.cut for one in encoded),
@@ -88,12 +99,14 @@ def classification_columns(
 
 
 def language_columns(
-    rows: list[Row],
+    table: Table,
     tokenizer: TextTokenizer,
     *,
     text: str = "text",
     prompt: str | None = None,
     length: int = DEFAULT_LENGTH,
+    padding: Padding = "longest",
+    ids: str | None = None,
     keep: Sequence[str] = (),
 ) -> TextColumns:
     """Return texts with the token that follows each, and which of those count.
@@ -102,22 +115,24 @@ def language_columns(
     the first, or, with a prompt, those that reach into the text behind it.
 
     Args:
-        rows: As :func:`auditor.record.jsonl_rows.read_jsonl` returns them.
+        table: As a reader such as :func:`auditor.record.jsonl_rows.read_jsonl` returns it.
         tokenizer: The model's.
         text: Column of the text, or of the completion where there is a prompt.
         prompt: Column of what stands before the text and does not count, or None.
-        length: Most tokens of a prompt and its text together.
+        length: Most tokens of a prompt and its text together: one more than the model is given.
+        padding: What short texts are filled up to.
+        ids: Column that tells examples apart; None to number them.
         keep: Further columns to take over: texts, numbers or booleans.
 
     Raises:
         InputError: If a row lacks a column, or no token of it counts.
     """
-    texts = text_values(rows, text, where="data")
-    prompts = [""] * len(rows) if prompt is None else text_values(rows, prompt, where="data")
+    texts = text_values(table, text)
+    prompts = [""] * len(texts) if prompt is None else text_values(table, prompt)
     _require_length(length, least=4)
     joined = [before + after for before, after in zip(prompts, texts, strict=True)]
     encoded = tokenizer.encode(joined, length=length)
-    longest = max(2, *(len(one.ids) for one in encoded))
+    longest = length if padding == "length" else max(2, *(len(one.ids) for one in encoded))
     tokens = _token_columns(encoded, length=longest, pad_id=tokenizer.pad_id)
     counted = tokens["attention_mask"].bool()
     if prompt is not None:
@@ -128,7 +143,7 @@ def language_columns(
     empty = (~counted.any(dim=1)).nonzero()
     if len(empty):
         raise InputError(
-            f"data: row {int(empty[0, 0]) + 1}",
+            table.place(int(empty[0, 0])),
             expected=f"a text of which a token counts within {longest} tokens",
             found="none",
             remedy="Leave the row out, or allow longer texts.",
@@ -136,9 +151,19 @@ def language_columns(
     # The last token is only asked for, the first only given.
     given = {name: column[:, :-1].contiguous() for name, column in tokens.items()}
     following = tokens["input_ids"][:, 1:].contiguous()
+    # A label stands where its token does; that of the first token is asked for by no position.
+    before = (tokens["attention_mask"][:, :1] > 0) & (prompt is None)
+    labelled = torch.cat([before, counted[:, :-1]], dim=1)
+    labels = given["input_ids"].masked_fill(~labelled, IGNORED)
     return TextColumns(
         task="language",
-        columns={**given, "next": following, "counted": counted, **_kept(rows, keep)},
+        columns={
+            **given,
+            "next": following,
+            "counted": counted,
+            "labels": labels,
+            **kept_columns(table, keep, ids=ids),
+        },
         length=longest - 1,
         truncated=sum(one.cut for one in encoded),
         tokenizer=tokenizer.digest,
@@ -159,39 +184,6 @@ def _token_columns(
 def _padded(rows: Sequence[Sequence[int]], *, length: int, fill: int) -> Tensor:
     """Return rows [N, length] int64, filled up at their ends."""
     return torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
-
-
-def _class_of(value: object, *, classes: Mapping[str, int] | None, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and classes is not None and value in classes:
-        return classes[value]
-    raise InputError(
-        where,
-        expected="the number of a class" + (f", or one of {', '.join(classes)}" if classes else ""),
-        found=value,
-        remedy="Write the class as a number from 0, or by its name in label2id of config.json.",
-    )
-
-
-def _kept(rows: list[Row], names: Sequence[str]) -> dict[str, ColumnValues]:
-    found: dict[str, ColumnValues] = {"id": torch.arange(len(rows))}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        kinds = {type(value) for value in values}
-        if len(kinds) != 1 or not kinds <= {str, int, float, bool}:
-            raise InputError(
-                f"data: {name}",
-                expected="a text, a number or a boolean in every row",
-                found=", ".join(sorted(kind.__name__ for kind in kinds)),
-                remedy="Fill in the column, or leave it out.",
-            )
-        found[name] = _plain_column(values)
-    return found
-
-
-def _plain_column(values: list[Any]) -> ColumnValues:
-    return values if isinstance(values[0], str) else torch.tensor(values)
 
 
 def _require_length(length: int, *, least: int) -> None:

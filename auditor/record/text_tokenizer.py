@@ -87,16 +87,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     """
     with needs_extra("huggingface", purpose="tokenising texts"):
         from tokenizers import Tokenizer  # noqa: PLC0415 - an extra that only texts need
-    path = folder / TOKENIZER_FILE
-    if not path.is_file():
-        raise InputError(
-            str(folder),
-            expected=f"a {TOKENIZER_FILE}",
-            found="none",
-            remedy="Save it there with AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER).",
-        )
-    plain = read_json_object(path)
-    described = {key: value for key, value in plain.items() if key not in _CALL_SETTINGS}
+    path = _tokenizer_file(folder)
+    described = _described(read_json_object(path))
     try:
         tokenizer = Tokenizer.from_str(json.dumps(described))
     except Exception as error:
@@ -114,6 +106,40 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     )
 
 
+def tokenizer_digest(folder: Path) -> Digest:
+    """Return the digest of the tokenizer in a folder, or in a ``tokenizer.json``; needs no extra.
+
+    Raises:
+        InputError: If there is none.
+    """
+    return sha256(canonical_bytes(_described(read_json_object(_tokenizer_file(folder)))))
+
+
+def tokenizer_text_digest(text: str, *, where: str) -> Digest:
+    """Return the digest of a tokenizer that was written out as JSON.
+
+    Raises:
+        InputError: If the text is no JSON object.
+    """
+    return sha256(canonical_bytes(_described(_json_object(text, where=where))))
+
+
+def _tokenizer_file(folder: Path) -> Path:
+    path = folder if folder.is_file() else folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise InputError(
+            str(folder),
+            expected=f"a {TOKENIZER_FILE}",
+            found="none",
+            remedy="Save it there with AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER).",
+        )
+    return path
+
+
+def _described(plain: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key not in _CALL_SETTINGS}
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
@@ -121,14 +147,24 @@ def read_json_object(path: Path) -> dict[str, Any]:
         InputError: If the file holds none.
     """
     try:
-        plain = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise InputError(
             str(path), expected="a JSON file", found=error, remedy="Save the folder again."
         ) from error
+    return _json_object(data, where=str(path))
+
+
+def _json_object(data: str | bytes, *, where: str) -> dict[str, Any]:
+    try:
+        plain = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            where, expected="a JSON file", found=error, remedy="Save the folder again."
+        ) from error
     if not isinstance(plain, dict):
         raise InputError(
-            str(path),
+            where,
             expected="a JSON object",
             found=type(plain).__name__,
             remedy="Save the folder again.",

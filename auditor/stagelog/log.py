@@ -213,6 +213,8 @@ class Stage(Record):
     loss_denominator: Literal["rows", "recorded"] = "rows"
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # the stage ends with its average
     ema_from: Literal["first_step"] | None = None  # None: the average starts with the stage
+    tokenizer: DigestField | None = None  # of what turned texts into the columns
+    preprocessing: DigestField | None = None  # of what turned images into them
     parents: tuple[Name, ...] | None = None  # None: the stage before; else forks and merges
     generated_by: Name | None = None
 

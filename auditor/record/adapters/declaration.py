@@ -7,6 +7,8 @@ from typing import Literal, final
 
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
+from auditor.record.encodings import Declared
+from auditor.record.preprocessing import Preprocessing
 from auditor.record.recorder import Recorder
 from auditor.record.stage import SelfCheck, StageRecorder
 from auditor.stagelog.log import Clipping, Loss, StageKind
@@ -31,6 +33,8 @@ class StageDeclaration:
         precision: The parameters' by default.
         cadence_steps: Keep a checkpoint every so many steps.
         self_check: Whether the stage is replayed when it closes.
+        tokenizer: Folder of the tokenizer that made the columns, or its digest.
+        preprocessing: How the columns were made from images.
     """
 
     name: str
@@ -46,6 +50,8 @@ class StageDeclaration:
     precision: str | None = None
     cadence_steps: int | None = None
     self_check: SelfCheck = "replay"
+    tokenizer: Declared = None
+    preprocessing: Declared | Preprocessing = None
 
     def open(
         self, recorder: Recorder, optimizer: TorchOptimizer
@@ -66,4 +72,6 @@ class StageDeclaration:
             precision=self.precision,
             cadence_steps=self.cadence_steps,
             self_check=self.self_check,
+            tokenizer=self.tokenizer,
+            preprocessing=self.preprocessing,
         )

@@ -19,6 +19,7 @@ from auditor.record.adapters.hf_data import (
 from auditor.record.adapters.hf_facts import LABELS, require_recordable, trainer_facts
 from auditor.record.adapters.ledger import StepLedger
 from auditor.record.datasets import DatasetHandle
+from auditor.record.encodings import preprocessing_of, tokenizer_of
 from auditor.record.evalset import ColumnValues
 from auditor.record.recorder import Recorder
 from auditor.record.stage import SelfCheck
@@ -101,7 +102,8 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
     """Record ``trainer.train()`` inside the ``with`` block as one stage.
 
     Accumulation, clipping, precision and the loss are read from the trainer and its model; the
-    schedule from the optimizer at each step. The training data is collated and written first, as
+    schedule from the optimizer at each step, the tokenizer's or image processor's digest from
+    ``trainer.processing_class``. The training data is collated and written first, as
     dataset ``<name>-data``, and batches are recorded by position.
 
     Args:
@@ -161,6 +163,8 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
                     precision=facts.precision,
                     cadence_steps=cadence_steps,
                     self_check=self_check,
+                    tokenizer=tokenizer_of(getattr(trainer, "processing_class", None)),
+                    preprocessing=preprocessing_of(getattr(trainer, "processing_class", None)),
                 )
             )
 

@@ -9,6 +9,7 @@ from auditor.edge.folder import EVALSET_FILE
 from auditor.errors import InputError
 from auditor.record.evalset_folder import write_evaluation_folder
 from auditor.record.jsonl_rows import read_jsonl
+from auditor.record.table import Row, Table
 from auditor.record.text_evalset import classification_columns, language_columns
 from auditor.record.text_tokenizer import load_tokenizer
 from auditor.stagelog.evaluation import parse_evaluation_set
@@ -18,6 +19,10 @@ ROWS = [
     {"text": "the film was a joy", "label": 1, "source": "tweets"},
     {"text": "a dull plot", "label": 0, "source": "film"},
 ]
+
+
+def table(rows: list[Row]) -> Table:
+    return Table(name="data", rows=rows)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def test_classification_columns_are_the_librarys_own_padded_tokens(folder: Path)
     reference.enable_padding(pad_id=reference.token_to_id("[PAD]"))
     expected = reference.encode_batch([row["text"] for row in ROWS])
 
-    found = classification_columns(ROWS, load_tokenizer(folder), keep=["source"])
+    found = classification_columns(table(ROWS), load_tokenizer(folder), keep=["source"])
 
     assert torch.tensor([one.ids for one in expected]).equal(found.columns["input_ids"])
     assert torch.tensor([one.attention_mask for one in expected]).equal(
@@ -54,7 +59,7 @@ def test_a_long_text_is_cut_but_keeps_its_special_tokens(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    found = classification_columns(ROWS, tokenizer, length=4)
+    found = classification_columns(table(ROWS), tokenizer, length=4)
 
     ids = found.columns["input_ids"]
     assert found.truncated == 2
@@ -65,7 +70,9 @@ def test_a_long_text_is_cut_but_keeps_its_special_tokens(folder: Path) -> None:
 def test_pairs_have_segments_of_their_own(folder: Path) -> None:
     rows = [{"premise": "the film", "claim": "a joy", "label": 0}]
 
-    found = classification_columns(rows, load_tokenizer(folder), text="premise", pair="claim")
+    found = classification_columns(
+        table(rows), load_tokenizer(folder), text="premise", pair="claim"
+    )
 
     assert found.columns["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 1]]
 
@@ -74,18 +81,18 @@ def test_classes_may_be_named_as_the_model_names_them(folder: Path) -> None:
     rows = [{"text": "the film", "label": "good"}, {"text": "the plot", "label": "bad"}]
     tokenizer = load_tokenizer(folder)
 
-    found = classification_columns(rows, tokenizer, classes={"bad": 0, "good": 1})
+    found = classification_columns(table(rows), tokenizer, classes={"bad": 0, "good": 1})
 
     assert found.columns["label"].tolist() == [1, 0]
     with pytest.raises(InputError, match="row 1: label"):
-        classification_columns(rows, tokenizer, classes={"no": 0, "yes": 1})
+        classification_columns(table(rows), tokenizer, classes={"no": 0, "yes": 1})
 
 
 def test_language_columns_ask_for_each_next_token(plain: Path) -> None:
     tokenizer = load_tokenizer(plain)
     ids = tokenizer.encode([row["text"] for row in ROWS], length=9)
 
-    found = language_columns(ROWS, tokenizer)
+    found = language_columns(table(ROWS), tokenizer)
 
     assert found.length == 4
     assert found.columns["input_ids"][0].tolist() == ids[0].ids[:-1]
@@ -96,7 +103,7 @@ def test_language_columns_ask_for_each_next_token(plain: Path) -> None:
 def test_of_a_prompt_only_the_completion_counts(plain: Path) -> None:
     rows = [{"prompt": "the film was ", "completion": "a joy"}]
 
-    found = language_columns(rows, load_tokenizer(plain), text="completion", prompt="prompt")
+    found = language_columns(table(rows), load_tokenizer(plain), text="completion", prompt="prompt")
 
     assert found.columns["counted"].tolist() == [[False, False, True, True]]
 
@@ -105,7 +112,9 @@ def test_a_text_of_which_nothing_counts_is_refused(plain: Path) -> None:
     rows = [{"prompt": "the film was a joy", "completion": " from start"}]
 
     with pytest.raises(InputError, match="row 1"):
-        language_columns(rows, load_tokenizer(plain), text="completion", prompt="prompt", length=4)
+        language_columns(
+            table(rows), load_tokenizer(plain), text="completion", prompt="prompt", length=4
+        )
 
 
 def test_the_digest_ignores_how_the_tokenizer_was_last_called(folder: Path, tmp_path: Path) -> None:
@@ -121,7 +130,7 @@ def test_the_digest_ignores_how_the_tokenizer_was_last_called(folder: Path, tmp_
 
 
 def test_the_evaluation_set_names_its_tokenizer(folder: Path, tmp_path: Path) -> None:
-    found = classification_columns(ROWS, load_tokenizer(folder))
+    found = classification_columns(table(ROWS), load_tokenizer(folder))
 
     write_evaluation_folder(
         tmp_path, name="texts", columns=found.columns, tokenizer=found.tokenizer
@@ -143,13 +152,15 @@ def test_the_evaluation_set_names_its_tokenizer(folder: Path, tmp_path: Path) ->
 )
 def test_a_row_of_another_kind_is_named(folder: Path, row: dict[str, object], where: str) -> None:
     with pytest.raises(InputError, match=where):
-        classification_columns([*ROWS, row], load_tokenizer(folder))
+        classification_columns(table([*ROWS, row]), load_tokenizer(folder))
 
 
 def test_kept_columns_are_filled_in_every_row(folder: Path) -> None:
     with pytest.raises(InputError, match="source"):
         classification_columns(
-            [*ROWS, {"text": "a film", "label": 0}], load_tokenizer(folder), keep=["source"]
+            table([*ROWS, {"text": "a film", "label": 0}]),
+            load_tokenizer(folder),
+            keep=["source"],
         )
 
 
@@ -166,7 +177,7 @@ def test_rows_are_read_in_order(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in ROWS))
 
-    assert read_jsonl(path) == ROWS
+    assert list(read_jsonl(path).rows) == ROWS
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
