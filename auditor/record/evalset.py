@@ -1,7 +1,9 @@
 """Write examples as columns: datasets of a log and evaluation sets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import torch
@@ -14,7 +16,22 @@ from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Column, Coverage, Dataset, EvaluationSet, Shard
 from auditor.stagelog.digest import Digest, canonical_bytes
 
-ColumnValues = Tensor | np.ndarray | Sequence[str] | Sequence[int] | Sequence[float]
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodedTexts:
+    """Texts by their position among categories that another dataset fixed.
+
+    Attributes:
+        codes: [N], whole numbers.
+        categories: Every text that may occur, in its order.
+    """
+
+    codes: np.ndarray
+    categories: tuple[str, ...]
+
+
+ColumnValues = Tensor | np.ndarray | CodedTexts | Sequence[str] | Sequence[int] | Sequence[float]
 """One value per example: a tensor [N, ...], an array [N, ...], or a list of N texts or numbers."""
 
 SHARD_BYTES = 64 * 2**20
@@ -117,7 +134,10 @@ def describe_column(name: str, values: ColumnValues) -> tuple[Tensor, Column]:
         ShapeError: If the values are a single number.
     """
     categories: tuple[str, ...] | None = None
-    if isinstance(values, Tensor):
+    if isinstance(values, CodedTexts):
+        categories = values.categories
+        tensor = torch.from_numpy(np.ascontiguousarray(values.codes, dtype=np.int32))
+    elif isinstance(values, Tensor):
         tensor = values.detach().cpu()
     else:
         array = np.asarray(values)

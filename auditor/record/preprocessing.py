@@ -1,12 +1,14 @@
 """How an image becomes the tensor that a model takes: the declaration, and its digest."""
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from auditor.errors import InputError
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.record import Record
+from auditor.stagelog.strict_json import refusal
 
 PREPROCESSING_SCHEMA: Final = "stageaudit.preprocessing.v1"
 PREPROCESSING_FILE = "preprocessing.json"
@@ -79,6 +81,18 @@ class Preprocessing(Record):
         if self.mean:
             parts.append(f"mean {list(self.mean)}, std {list(self.std)}")
         return ", ".join([*parts, self.layout, self.dtype])
+
+
+def by_fields(fields: Mapping[str, Any]) -> Preprocessing:
+    """Return the declaration with these fields.
+
+    Raises:
+        InputError: If one is outside its domain.
+    """
+    try:
+        return checked(Preprocessing.model_validate(fields), where="preprocessing")
+    except ValidationError as error:
+        raise refusal(error, where="preprocessing") from error
 
 
 def checked(preprocessing: Preprocessing, *, where: str) -> Preprocessing:

@@ -4,7 +4,7 @@ The file is data that the tokenizers library parses: nothing of the folder is ex
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 _CALL_SETTINGS = ("truncation", "padding")
 """Parts of the file that say how it was last called, not what it does to a text."""
+
+
+BLOCK_TEXTS = 1024
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +55,14 @@ class TextTokenizer:
             last call: two files with one digest tokenise alike.
         size: Number of tokens it knows.
         pad_id: Id that fills up short texts.
+        on_progress: Told how many texts of how many are tokenised.
     """
 
     digest: Digest
     size: int
     pad_id: int
     _tokenizer: "Tokenizer"
+    on_progress: Callable[[int, int], None] = _ignore
 
     def encode(
         self, texts: Sequence[str], *, length: int, pairs: Sequence[str] | None = None
@@ -67,6 +76,13 @@ class TextTokenizer:
         """
         self._tokenizer.enable_truncation(max_length=length)
         given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        found: list[EncodedText] = []
+        for begin in range(0, len(given), BLOCK_TEXTS):
+            found += self._encoded(given[begin : begin + BLOCK_TEXTS])
+            self.on_progress(len(found), len(given))
+        return found
+
+    def _encoded(self, given: Sequence[str | tuple[str, str]]) -> list[EncodedText]:
         return [
             EncodedText(
                 ids=list(one.ids),
@@ -74,12 +90,18 @@ class TextTokenizer:
                 ends=[end for _, end in one.offsets],
                 cut=bool(one.overflowing),
             )
-            for one in self._tokenizer.encode_batch(given)
+            for one in self._tokenizer.encode_batch(list(given))
         ]
 
 
-def load_tokenizer(folder: Path) -> TextTokenizer:
+def load_tokenizer(
+    folder: Path, *, on_progress: Callable[[int, int], None] = _ignore
+) -> TextTokenizer:
     """Return the tokenizer of a model folder, or of a folder with ``tokenizer.json`` alone.
+
+    Args:
+        folder: The folder, or the file.
+        on_progress: Told how many texts of how many are tokenised.
 
     Raises:
         InputError: If the folder has no ``tokenizer.json``, or one that cannot be read.
@@ -101,8 +123,9 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     return TextTokenizer(
         digest=sha256(canonical_bytes(described)),
         size=tokenizer.get_vocab_size(),
-        pad_id=_pad_id(tokenizer, folder),
+        pad_id=_pad_id(tokenizer, path.parent),
         _tokenizer=tokenizer,
+        on_progress=on_progress,
     )
 
 

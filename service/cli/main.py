@@ -14,6 +14,7 @@ from service.cli.output import ExitCode, console, fail
 COMMANDS: Mapping[str, str] = {
     "demo": "service.cli.demo:demo",
     "quick": "service.cli.quick:quick",
+    "data": "service.cli.data:app",
     "doctor": "service.cli.doctor:doctor",
     "serve": "service.cli.serve:serve",
     "export": "service.cli.export:export",

@@ -1,0 +1,102 @@
+"""Write an evaluation set whose largest column comes in parts and is never held as a whole."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
+from auditor.errors import ResourceError, ShapeError
+from auditor.model.tensors import write_tensors
+from auditor.record.evalset import ColumnValues, describe_column
+from auditor.stagelog.dataset import Column, Dataset, EvaluationSet, Shard
+from auditor.stagelog.digest import Digest, canonical_bytes
+from auditor.stagelog.strict_json import MAX_BYTES
+
+
+def write_in_parts(
+    folder: Path,
+    *,
+    name: str,
+    columns: Mapping[str, ColumnValues],
+    large: str,
+    parts: Iterable[Tensor],
+    preprocessing: str | None = None,
+) -> tuple[Digest, EvaluationSet]:
+    """Return an evaluation set and its digest; it is written to a folder, a shard for each part.
+
+    Args:
+        folder: Receives ``evalset.json`` and ``blobs/``.
+        name: What reports call it.
+        columns: Values by column name, N in each.
+        large: Name of the column that comes in parts.
+        parts: Tensors [n, ...] of that column, of one shape and dtype, N rows together.
+        preprocessing: Digest of what made the large column.
+
+    Raises:
+        ShapeError: If parts differ, or do not add up to N.
+        ResourceError: If the manifest would be too large to be read again.
+    """
+    blobs = FolderBlobs(folder / BLOBS_FOLDER)
+    tensors: dict[str, Tensor] = {}
+    described: dict[str, Column] = {}
+    for column, values in columns.items():
+        tensors[column], described[column] = describe_column(column, values)
+    shards: list[Shard] = []
+    begin = 0
+    for part in parts:
+        tensor, found = describe_column(large, part)
+        if described.setdefault(large, found) != found:
+            raise ShapeError(
+                f'columns["{large}"]',
+                expected=f"{described[large].dtype} {list(described[large].shape)}, as before",
+                found=f"{found.dtype} {list(found.shape)}",
+                remedy="Resize all images to one size.",
+            )
+        end = begin + len(tensor)
+        rows = {column: values[begin:end] for column, values in tensors.items()} | {large: tensor}
+        _require_rows(rows, len(tensor))
+        shards.append(Shard(digest=blobs.write(write_tensors(rows)), count=len(tensor)))
+        begin = end
+    _require_rows(tensors, begin)
+    dataset = Dataset(
+        examples=begin,
+        columns=described,
+        shards=tuple(shards),
+        preprocessing=preprocessing,
+    )
+    found_set = EvaluationSet(name=name, dataset=dataset)
+    manifest = manifest_bytes(found_set)
+    digest = blobs.write(manifest)
+    write_durably(folder / EVALSET_FILE, manifest, mode=0o644)
+    return digest, found_set
+
+
+def manifest_bytes(evaluation_set: EvaluationSet) -> bytes:
+    """Return a manifest that readers will accept.
+
+    Raises:
+        ResourceError: If it is too large, which texts with many values make it.
+    """
+    manifest = canonical_bytes(evaluation_set)
+    if len(manifest) > MAX_BYTES:
+        texts = evaluation_set.dataset.columns
+        longest = max(texts, key=lambda name: len(texts[name].categories or ()))
+        raise ResourceError(
+            f'columns["{longest}"]',
+            expected=f"a manifest of at most {MAX_BYTES} bytes",
+            found=f"{len(manifest)} bytes with {len(texts[longest].categories or ())} texts",
+            remedy="Leave the column out, or write numbers instead of texts.",
+        )
+    return manifest
+
+
+def _require_rows(tensors: Mapping[str, Tensor], rows: int) -> None:
+    for column, values in tensors.items():
+        if len(values) != rows:
+            raise ShapeError(
+                f'columns["{column}"]',
+                expected=f"{rows} values, one an example",
+                found=len(values),
+                remedy="Give every column one value per example.",
+            )
