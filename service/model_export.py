@@ -17,8 +17,10 @@ def export_folder(
     *,
     length: int | None,
     on_progress: Callable[[str], None] = lambda _: None,
-) -> tuple[ExportedModel, int]:
+) -> tuple[ExportedModel, int | None]:
     """Return the exported form of a model folder, written to ``out``, and tokens of an example.
+
+    A model of images has no tokens.
 
     Args:
         folder: What ``save_pretrained`` wrote.
@@ -29,7 +31,8 @@ def export_folder(
     Raises:
         AuditorError: What :func:`auditor.record.hf_model.export_hf_model` refuses.
     """
-    tokens = length or default_length(read_hf_config(folder))
+    config = read_hf_config(folder)
+    tokens = length or default_length(config)
     with TemporaryDirectory(prefix="stageaudit-export-") as home:
         run_job(
             "service.export_child",
@@ -45,7 +48,7 @@ def export_folder(
             },
             on_progress=on_progress,
         )
-    return read_exported_model(out)[0], tokens
+    return read_exported_model(out)[0], None if config.takes_images else tokens
 
 
 __all__ = ["TOLERANCE", "export_folder"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from auditor.errors import InputError
+from auditor.errors import InputError, UnsupportedError
 from auditor.record.evalset_folder import write_evaluation_folder
 from auditor.record.hf_config import CONFIG_FILE, HfConfig, default_length, read_hf_config
 from auditor.record.jsonl_rows import read_jsonl
@@ -54,6 +54,14 @@ def read_texts(
         InputError: If no folder has a configuration or a tokenizer, or a row is not as it should.
     """
     config = read_hf_config(_last_with(sources, CONFIG_FILE))
+    if config.takes_images:
+        raise UnsupportedError(
+            config.architecture,
+            expected="a model of texts",
+            found="one of images",
+            remedy="Take `stageaudit log import`, `stageaudit data from-images` and `stageaudit "
+            "audit --local`: docs/howto/bring-your-data.md shows them.",
+        )
     tokenizer = load_tokenizer(_last_with(sources, TOKENIZER_FILE))
     table = read_jsonl(data)
     kept = [name for name in USUAL_COLUMNS if table.everywhere(name)]

@@ -46,6 +46,7 @@ class ExportedModel(Record):
         parameters: Every name of the state, tied ones too.
         order: Parameters in the module's order, ties once, as optimizers number them.
         prefix: What names of the bare model lack, such as ``bert.``.
+        renamed: Name in the state of each tensor that checkpoints store under another name.
         graph: Digest of ``graph.onnx``.
         deviation: How far the graph's outputs were from torch's, relative to their largest.
     """
@@ -57,6 +58,7 @@ class ExportedModel(Record):
     parameters: dict[Name, ParameterInfo]
     order: tuple[Name, ...]
     prefix: str = ""
+    renamed: dict[Name, Name] = Field(default_factory=dict)
     graph: DigestField
     deviation: float
 
@@ -69,6 +71,7 @@ def export_model(
     input_names: Sequence[str],
     task: ModelTask = "other",
     prefix: str = "",
+    renamed: Mapping[str, str] | None = None,
     architecture: str | None = None,
 ) -> ExportedModel:
     """Return what is written to ``folder`` after the graph was compared with the module.
@@ -80,6 +83,7 @@ def export_model(
         input_names: Name of each input.
         task: What the output is.
         prefix: What names of the bare model lack.
+        renamed: Name in the module of each tensor that checkpoints store under another name.
         architecture: Name of the module's class; its own by default.
 
     Raises:
@@ -98,6 +102,7 @@ def export_model(
         parameters=infos,
         order=tuple(name for name, _ in module.named_parameters()),
         prefix=prefix,
+        renamed=dict(renamed or {}),
         graph=sha256(graph),
         deviation=deviation,
     )

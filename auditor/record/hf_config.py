@@ -11,10 +11,14 @@ from auditor.record.text_tokenizer import read_json_object
 
 CONFIG_FILE = "config.json"
 
+IMAGES = "ForImageClassification"
+"""How classes of models end that take images and no texts."""
+
 _TASKS: tuple[tuple[str, ModelTask], ...] = (
     ("ForSequenceClassification", "classification"),
     ("ForCausalLM", "language"),
     ("LMHeadModel", "language"),
+    (IMAGES, "classification"),
 )
 
 
@@ -37,6 +41,11 @@ class HfConfig:
     dtype: str | None = None
     plain: dict[str, Any]
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model's input is ``pixel_values``."""
+        return self.architecture.endswith(IMAGES)
+
 
 def read_hf_config(folder: Path) -> HfConfig:
     """Return the configuration of a model folder.
@@ -44,7 +53,7 @@ def read_hf_config(folder: Path) -> HfConfig:
     Raises:
         InputError: If there is none.
         UnsupportedError: If the model is quantised, brings its own code, or is of another kind
-            than a text classifier or a causal language model.
+            than a classifier of texts or of images, or a causal language model.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():

@@ -18,6 +18,8 @@ from auditor.checks import needs_extra
 from auditor.errors import InputError, ShapeError, UnsupportedError
 from auditor.record.exported_model import ExportedModel, ModelTask, export_model
 from auditor.record.hf_config import HfConfig, read_hf_config
+from auditor.record.hf_images import PIXELS, example_pixels
+from auditor.record.hf_names import stored_names
 from auditor.record.saved_state import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
@@ -34,12 +36,13 @@ def export_hf_model(
 
     The model is loaded in evaluation mode with eager attention and exported by
     :func:`auditor.record.export.export_graph`; half-precision weights are widened to float32,
-    which is exact. Its inputs are token ids and their mask, [B, length].
+    which is exact. Its inputs are token ids and their mask, [B, length]; of a model of images they
+    are its pixel values, [B, C, H, W].
 
     Args:
         folder: Has ``config.json`` and weights.
         out: Receives what :func:`auditor.record.exported_model.export_model` writes.
-        length: Tokens of every example.
+        length: Tokens of every example; of a model of images it means nothing.
         on_progress: Told what is being done.
 
     Raises:
@@ -54,10 +57,13 @@ def export_hf_model(
     model_class = _model_class(transformers, config, folder=folder)
     on_progress(f"loading {config.architecture}")
     model = _loaded(model_class, config, folder=folder)
-    _require_length(model, length)
+    if config.takes_images:
+        inputs, module = {PIXELS: example_pixels(config, folder)}, _of_pixels(model)
+    else:
+        _require_length(model, length)
+        inputs = _example_inputs(model, config, length=length)
+        module = _returning_logits(model, len(inputs))
     on_progress("exporting the graph")
-    inputs = _example_inputs(model, config, length=length)
-    module = _returning_logits(model, len(inputs))
     prefix = str(getattr(model, "base_model_prefix", ""))
     return export_model(
         out,
@@ -66,6 +72,7 @@ def export_hf_model(
         input_names=tuple(inputs),
         task=config.task,
         prefix=f"{prefix}." if prefix else "",
+        renamed=stored_names(model, folder),
         architecture=config.architecture,
     )
 
@@ -83,7 +90,7 @@ def _refuse_adapter(folder: Path) -> None:
 
 
 def _transformers() -> ModuleType:
-    # Text models need no image library, and one built for another torch fails when it is imported.
+    # Exported models need no image library, and one built for another torch fails to be imported.
     sys.modules.setdefault("torchvision", cast(ModuleType, None))
     with needs_extra("huggingface", purpose="exporting a Hugging Face folder"):
         import transformers  # noqa: PLC0415 - an extra
@@ -190,6 +197,18 @@ def _returning_logits(model: "PreTrainedModel", inputs: int) -> nn.Module:
 
     chosen = forward if inputs == 2 else forward_with_segments
     model.__class__ = type(own.__name__, (own,), {"forward": chosen})
+    return model
+
+
+def _of_pixels(model: "PreTrainedModel") -> nn.Module:
+    """Return a model of images as a module of one tensor; its parameters keep their names."""
+    own: Any = type(model)
+
+    def forward(self: nn.Module, pixel_values: Tensor) -> Tensor:
+        found = own.forward(self, pixel_values=pixel_values, return_dict=True)
+        return cast(Tensor, found.logits)
+
+    model.__class__ = type(own.__name__, (own,), {"forward": forward})
     return model
 
 

@@ -207,7 +207,8 @@ class LogImport:
         return dict(fitted.tensors)
 
     def _fitted(self, saved: SavedState, model: ExportedModel, *, where: str) -> FittedState:
-        found = fitted_state(saved.tensors, model.parameters, prefix=model.prefix, where=where)
+        tensors = {model.renamed.get(name, name): value for name, value in saved.tensors.items()}
+        found = fitted_state(tensors, model.parameters, prefix=model.prefix, where=where)
         if found.surplus:
             self.gaps.append(
                 f"{where}: {len(found.surplus)} tensors that the stage's model does not have are "

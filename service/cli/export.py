@@ -49,7 +49,8 @@ def export(
 
     def human() -> None:
         console.print(f"{model.architecture}, {len(model.order)} parameters", markup=False)
-        console.print(f"inputs     {', '.join(model.inputs)} [batch, {tokens}]", markup=False)
+        shape = "" if tokens is None else f" [batch, {tokens}]"
+        console.print(f"inputs     {', '.join(model.inputs)}{shape}", markup=False)
         console.print(f"graph      {model.graph}", markup=False)
         console.print(
             f"outputs    within {model.deviation:.1e} of torch's (tolerance {TOLERANCE:.0e})",
