@@ -1,0 +1,142 @@
+"""docs/howto/bring-your-data.md is run as it stands there; its figures are those of plain torch."""
+
+import base64
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from auditor.edge.folder import read_log
+from service.cli.main import run
+from tests.support import raw_files
+from tests.support.house import ROOT
+
+PAGE = ROOT / "docs/howto/bring-your-data.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def stageaudit(line: str) -> int:
+    program, *arguments = shlex.split(line)
+    assert program == "stageaudit"
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    return int(ended.value.code or 0)
+
+
+def execute(text: str) -> None:
+    """Run the commands of a shell block, each of which must succeed."""
+    for line in text.replace("\\\n", " ").splitlines():
+        assert stageaudit(line) == 0, line
+
+
+def report_in(path: Path) -> dict[str, Any]:
+    """Return the report in a bundle."""
+    bundle = json.loads(path.read_bytes())
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    found: dict[str, Any] = statement["predicate"]
+    return found
+
+
+def write_reviews() -> Any:
+    """Return the trained model of the page's texts, whose files lie in the working folder."""
+    model = raw_files.record_reviews(Path("runs/reviews"), Path("final"))
+    raw_files.write_jsonl(Path("heldout.jsonl"), raw_files.reviews(8, begin=40))
+    raw_files.write_csv(Path("clean.csv"), raw_files.reviews(12, begin=61))
+    rows = [
+        {"age": i, "income": i / 2, "score_a": i, "score_b": 1, "bought": i % 2} for i in range(5)
+    ]
+    raw_files.write_csv(Path("table.csv"), rows)
+    return model
+
+
+@pytest.mark.slow
+def test_texts_go_from_files_to_a_verified_report_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = write_reviews()
+    texts, table, *_ = BLOCK.findall(PAGE.read_text())
+
+    execute(texts)
+    execute(table)
+
+    printed = capsys.readouterr().out
+    assert "ok 4 signature" in printed
+    assert "rows by group: book 2, film 6" in printed
+    held = raw_files.encoded(Path("final"), raw_files.reviews(8, begin=40))
+    with torch.no_grad():
+        logits = model(held["input_ids"], held["attention_mask"])
+        loss = functional.cross_entropy(logits, held["label"]).item()
+    report = report_in(Path("report.json"))
+    assert report["queries"][0]["value"] == pytest.approx(loss, abs=1e-5)
+    assert abs(report["effects"][0]["value"]) > 1e-4
+
+
+@pytest.mark.slow
+def test_images_go_from_files_to_a_verified_report_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = raw_files.save_image_models(["base", "sft", "final"])
+    photos = raw_files.write_photos(Path("photos"))
+    uploads = raw_files.write_photos(Path("uploads"))
+    raw_files.write_csv(
+        Path("labels.csv"),
+        [
+            {"file": f"{path.parent.name}/{path.name}", "label": path.parent.name, "camera": "a"}
+            for path in sorted(uploads.rglob("*.png"))
+        ],
+    )
+    *_, images, labelled = BLOCK.findall(PAGE.read_text())
+    assert stageaudit('stageaudit keys init --name "Model team"') == 0
+
+    execute(images)
+    execute(labelled)
+
+    assert "ok 4 signature" in capsys.readouterr().out
+    pixels = np.stack([
+        np.asarray(Image.open(path).resize((8, 8), Image.Resampling.BILINEAR), dtype=np.float32)
+        for path in sorted(photos.rglob("*.png"))
+    ])
+    inputs = torch.from_numpy((pixels / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = model(pixel_values=inputs).logits
+    loss = functional.cross_entropy(logits, torch.tensor([0, 0, 0, 1, 1, 1])).item()
+    assert report_in(Path("pets.json"))["queries"][0]["value"] == pytest.approx(loss, abs=1e-5)
+
+
+def test_another_tokenizer_is_refused_by_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw_files.record_reviews(Path("log"), Path("final"))
+    raw_files.write_jsonl(Path("heldout.jsonl"), raw_files.reviews(4))
+    from tests.support.text_models import train_tokenizer
+
+    train_tokenizer(Path("other"), template=False)
+    build = "stageaudit data from-jsonl heldout.jsonl --tokenizer other --classes bad,good"
+    assert stageaudit(f"{build} --length 12 --padding length -o other-set") == 0
+
+    code = stageaudit(
+        "stageaudit audit --local log --skip all --query loss --data other-set "
+        "--better lower --json"
+    )
+
+    assert code == 7
+    error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert error["where"] == "queries[0].data.tokenizer"
+    assert read_log(Path("log"))[0].stages[-1].tokenizer in error["expected"]
+    assert stageaudit(f"{build} --log log -o refused") == 7
+    assert not list(Path().glob("*refused*"))
