@@ -12,7 +12,8 @@ from auditor.record.table import ROWS_LIMIT, Row, Table, checked_table, require_
 DELIMITERS = (",", ";", "\t", "|")
 _HEADER_LIMIT = 2**20
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+_DIGITS = re.compile(r"[-+]?[0-9]+")
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -116,11 +117,7 @@ def _header(row: list[str], *, where: str) -> list[str]:
 
 def _reader(column: Iterator[str]) -> Callable[[str], Any]:
     """Return what reads the cells of a column: as numbers where all of them are."""
-    known: list[Callable[[str], bool]] = [
-        lambda cell: _WHOLE.fullmatch(cell) is not None and abs(int(cell)) < 2**63,
-        lambda cell: _NUMBER.fullmatch(cell) is not None,
-        lambda cell: cell.lower() in _BOOLEANS,
-    ]
+    known: list[Callable[[str], bool]] = [_is_whole, _is_number, _is_boolean]
     possible = [True] * len(known)
     filled = False
     for cell in column:
@@ -133,3 +130,18 @@ def _reader(column: Iterator[str]) -> Callable[[str], Any]:
         return str
     readers: tuple[Callable[[str], Any], ...] = (int, float, lambda cell: _BOOLEANS[cell.lower()])
     return readers[possible.index(True)]
+
+
+def _is_whole(cell: str) -> bool:
+    return _WHOLE.fullmatch(cell) is not None and abs(int(cell)) < 2**63
+
+
+def _is_number(cell: str) -> bool:
+    # Digits that are no whole number here, such as 20 of them, are a name: a float would round it.
+    return _is_whole(cell) or (
+        _NUMBER.fullmatch(cell) is not None and _DIGITS.fullmatch(cell) is None
+    )
+
+
+def _is_boolean(cell: str) -> bool:
+    return cell.lower() in _BOOLEANS

@@ -117,6 +117,7 @@ def _require_values(schema: "pa.Schema", names: Collection[str], *, where: str) 
             or kinds.is_integer(kind)
             or kinds.is_floating(kind)
             or kinds.is_boolean(kind)
+            or kinds.is_null(kind)  # of which every value is absent
         ):
             raise InputError(
                 f"{where}: {name}",

@@ -106,21 +106,20 @@ def plain_column(table: Table, column: str) -> ColumnValues:
         return _differs(f"{table.place(index)}: {column}", expected, found)
 
     first = _kind(table, column, 0)
-    shape = np.shape(table.rows[0][column]) if first == "list" else ()
+    shape: tuple[int, ...] = ()
     numbers: set[str] = set()
     for index, row in enumerate(table.rows):
         kind = _kind(table, column, index)
         if kind == "list":
             kind_of_items, found = _list_kind(table, column, index)
             numbers.add(kind_of_items)
-            if first == "list" and found != shape:
-                raise _differs(
-                    f"{table.place(index)}: {column}", f"a list of shape {list(shape)}", list(found)
-                )
+            shape = shape or found
+            if found != shape:
+                raise differs(index, f"a list of shape {list(shape)}", list(found))
+            if "boolean" in numbers and not numbers <= {"list", "boolean"}:
+                raise differs(index, "a list of booleans only, or of numbers only", row[column])
         if kind != first and {kind, first} != {"whole", "number"}:
-            raise _differs(
-                f"{table.place(index)}: {column}", f"a {first}, as in the row before", row[column]
-            )
+            raise differs(index, f"a {first}, as in the row before", row[column])
         numbers.add(kind)
     values = [row[column] for row in table.rows]
     if first == "text":
