@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
-from auditor.errors import ShapeError, UnsupportedError
+from auditor.errors import ResourceError, ShapeError, UnsupportedError
 from auditor.model.tensors import write_tensors
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Column, Coverage, Dataset, EvaluationSet, Shard
 from auditor.stagelog.digest import Digest, canonical_bytes
+from auditor.stagelog.strict_json import MAX_BYTES
 
 
 @final
@@ -109,7 +110,26 @@ def write_evaluation_set(
     """
     dataset = write_dataset(columns, blobs, tokenizer=tokenizer)
     manifest = EvaluationSet(name=name, dataset=dataset)
-    return blobs.write(canonical_bytes(manifest))
+    return blobs.write(manifest_bytes(manifest))
+
+
+def manifest_bytes(evaluation_set: EvaluationSet) -> bytes:
+    """Return a manifest that readers will accept.
+
+    Raises:
+        ResourceError: If it is too large, which texts with many values make it.
+    """
+    manifest = canonical_bytes(evaluation_set)
+    if len(manifest) > MAX_BYTES:
+        texts = evaluation_set.dataset.columns
+        longest = max(texts, key=lambda name: len(texts[name].categories or ()))
+        raise ResourceError(
+            f'columns["{longest}"]',
+            expected=f"a manifest of at most {MAX_BYTES} bytes",
+            found=f"{len(manifest)} bytes with {len(texts[longest].categories or ())} texts",
+            remedy="Leave the column out, or write numbers instead of texts.",
+        )
+    return manifest
 
 
 def save_evaluation_set(folder: Path, name: str, columns: Mapping[str, ColumnValues]) -> Digest:

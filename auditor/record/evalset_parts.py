@@ -6,12 +6,11 @@ from pathlib import Path
 from torch import Tensor
 
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
-from auditor.errors import ResourceError, ShapeError
+from auditor.errors import ShapeError
 from auditor.model.tensors import write_tensors
-from auditor.record.evalset import ColumnValues, describe_column
+from auditor.record.evalset import ColumnValues, describe_column, manifest_bytes
 from auditor.stagelog.dataset import Column, Dataset, EvaluationSet, Shard
-from auditor.stagelog.digest import Digest, canonical_bytes
-from auditor.stagelog.strict_json import MAX_BYTES
+from auditor.stagelog.digest import Digest
 
 
 def write_in_parts(
@@ -70,25 +69,6 @@ def write_in_parts(
     digest = blobs.write(manifest)
     write_durably(folder / EVALSET_FILE, manifest, mode=0o644)
     return digest, found_set
-
-
-def manifest_bytes(evaluation_set: EvaluationSet) -> bytes:
-    """Return a manifest that readers will accept.
-
-    Raises:
-        ResourceError: If it is too large, which texts with many values make it.
-    """
-    manifest = canonical_bytes(evaluation_set)
-    if len(manifest) > MAX_BYTES:
-        texts = evaluation_set.dataset.columns
-        longest = max(texts, key=lambda name: len(texts[name].categories or ()))
-        raise ResourceError(
-            f'columns["{longest}"]',
-            expected=f"a manifest of at most {MAX_BYTES} bytes",
-            found=f"{len(manifest)} bytes with {len(texts[longest].categories or ())} texts",
-            remedy="Leave the column out, or write numbers instead of texts.",
-        )
-    return manifest
 
 
 def _require_rows(tensors: Mapping[str, Tensor], rows: int) -> None:
