@@ -149,6 +149,22 @@ REFUSED: dict[str, Case] = {
 }  # fmt: skip
 
 
+def test_data_made_with_another_tokenizer_is_refused_by_the_service(
+    service: Served, client: Client, run: RecordedRun, tmp_path: Path
+) -> None:
+    declared = with_stage(run, -1, tokenizer="a" * 64)
+    client.push_log(write_folder(declared, tmp_path / "log"))
+    columns = {**make_columns(examples=24, seed=999), "id": torch.arange(24)}
+    other = write_evaluation_set("other", columns, run.blobs, tokenizer="b" * 64)
+    push_evaluation(client, run, other)
+    request = asked(run, log=declared.digest, queries=(loss(run, data=other),))
+
+    with refused(service, client) as refusal:
+        client.create_audit(request)
+
+    refusal.says(PreconditionError, "queries[0].data.tokenizer", expected="a" * 64, found="b" * 64)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "where", "expected", "found"), REFUSED.values(), ids=REFUSED.keys()
 )

@@ -17,6 +17,7 @@ from auditor.edge.folder import BLOBS_FOLDER, FolderBlobs, read_log
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.huggingface import record_trainer
 from auditor.record.adapters.named_inputs import export_by_name
+from auditor.record.encodings import tokenizer_of
 from tests.support.adapter_runs import memory_recorder, replay_verdicts, retrained_without
 from tests.support.guides import run_python_of
 from tests.support.hf_folders import gpt2
@@ -106,6 +107,7 @@ def test_two_stages_are_audited_as_trl_would_retrain_them(
     assert [stage.loss.kind for stage in log.stages] == ["causal_lm", "dpo"]
     assert [stage.accumulated for stage in log.stages] == ["step", None]
     assert log.stages[1].loss.beta == 0.3
+    assert {stage.tokenizer for stage in log.stages} == {tokenizer_of(tokenizer())}
     assert log.datasets["dpo-data"].columns["labels"].shape[0] == 2
     assert replay_verdicts(log, blobs) == ["consistent", "consistent"]
     ids = torch.randint(2, 15, (8, 11), generator=torch.Generator().manual_seed(3))
