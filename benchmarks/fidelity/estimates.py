@@ -13,7 +13,7 @@ from auditor.audit.local import LocalProgress, prepare, run_audit
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.effects import Effect, Probe, Query
-from auditor.errors import AuditorError, PreconditionError, UnsupportedError
+from auditor.errors import AuditorError, InputError, PreconditionError, UnsupportedError
 from auditor.plan.request import AuditRequest, Intervention
 from auditor.plan.settings import EstimatorSettings
 from auditor.report.schema import Report
@@ -163,6 +163,11 @@ def _treated(
             prepare(request, blobs)
         except (UnsupportedError, PreconditionError) as error:
             refused[name] = str(error)
+            return False
+        except InputError as error:
+            if not error.where.startswith("estimator."):
+                raise
+            refused[name] = str(error)  # a fraction, say, that leaves no example of these batches
             return False
         return True
 

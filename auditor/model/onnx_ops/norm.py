@@ -23,18 +23,21 @@ def batch_normalization(call: Call) -> Kernel:
     epsilon, keep = call.number("epsilon", 1e-5), call.number("momentum", 0.9)
     if call.integer("training_mode", 0):
         raise call.unsupported("a graph exported in evaluation mode", "training_mode = 1")
+    per_channel = [1, -1, *([1] * (call.rank() - 2))]
     if call.mode == "eval":
-        return Kernel(
-            lambda x, scale, bias, mean, variance: functional.batch_norm(
-                x, mean, variance, scale, bias, training=False, eps=epsilon
-            ),
-            (0, 1, 2, 3, 4),
-        )
+
+        def infer(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+            # torch.batch_norm takes no derivative by the running statistics, which are state here.
+            slope = scale * torch.rsqrt(variance + epsilon)  # [C]
+            offset = bias - mean * slope  # [C]
+            y = x * slope.reshape(per_channel) + offset.reshape(per_channel)
+            return y.to(x.dtype)
+
+        return Kernel(infer, (0, 1, 2, 3, 4))
     axes = [0, *range(2, call.rank())]
     entries = math.prod(call.shape()[axis] for axis in axes)
     if entries < 2:
         raise call.wrong("two or more values per channel when training", entries)
-    per_channel = [1, -1, *([1] * (call.rank() - 2))]
 
     def run(x: Tensor, *state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scale, bias, mean, variance = state
