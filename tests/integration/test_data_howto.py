@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch.nn import functional
 
 from auditor.edge.folder import read_log
 from service.cli.main import run
-from tests.support import raw_files
+from tests.support import hf_folders, raw_files
 from tests.support.house import ROOT
 
 PAGE = ROOT / "docs/howto/bring-your-data.md"
@@ -43,9 +44,9 @@ def execute(text: str) -> None:
 
 def report_in(path: Path) -> dict[str, Any]:
     """Return the report in a bundle."""
-    bundle = json.loads(path.read_bytes())
-    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-    found: dict[str, Any] = statement["predicate"]
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    if "dsseEnvelope" in found:
+        found = json.loads(base64.b64decode(found["dsseEnvelope"]["payload"]))["predicate"]
     return found
 
 
@@ -115,6 +116,41 @@ def test_images_go_from_files_to_a_verified_report_as_the_page_says(
         logits = model(pixel_values=inputs).logits
     loss = functional.cross_entropy(logits, torch.tensor([0, 0, 0, 1, 1, 1])).item()
     assert report_in(Path("pets.json"))["queries"][0]["value"] == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_of_a_language_model_a_set_for_its_log_has_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = hf_folders.gpt2()
+    for seed, name in enumerate(("base", "final")):
+        hf_folders.save(hf_folders.trained(model, steps=2, seed=seed), Path(name), template=False)
+    rows = [
+        {"prompt": "the film ", "completion": "was a joy"},
+        {"prompt": "a ", "completion": "cast"},
+    ]
+    raw_files.write_jsonl(Path("eval.jsonl"), rows)
+    Path("request.yaml").write_text(
+        "log: log\nestimator: checkpoint_delta\ninterventions: stages\nqueries:\n"
+        "  - {name: loss, kind: loss, better: lower, data: set, target: next, mask: counted}\n"
+    )
+
+    execute(
+        "stageaudit log import base final -o log --length 8\n"
+        "stageaudit data from-jsonl eval.jsonl --tokenizer final --log log -o set\n"
+        "stageaudit audit request.yaml --local log -o report.json"
+    )
+
+    tokenizer = Tokenizer.from_file("final/tokenizer.json")
+    with torch.no_grad():
+        losses = []
+        for row, begin in zip(rows, (2, 1), strict=True):
+            ids = torch.tensor(tokenizer.encode(row["prompt"] + row["completion"]).ids)
+            logits = model(input_ids=ids[None, :-1]).logits[0]
+            losses.append(functional.cross_entropy(logits[begin - 1 :], ids[begin:]).item())
+    shown = report_in(Path("report.json"))["queries"][0]["value"]
+    assert shown == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
 def test_another_tokenizer_is_refused_by_the_audit(

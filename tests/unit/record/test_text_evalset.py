@@ -108,6 +108,30 @@ def test_of_a_prompt_only_the_completion_counts(plain: Path) -> None:
     assert found.columns["counted"].tolist() == [[False, False, True, True]]
 
 
+def test_labels_ask_at_each_position_for_what_counts(plain: Path) -> None:
+    """The labels of a reference, shifted as causal language models shift them, are the targets."""
+    rows = [
+        {"prompt": "the film was ", "completion": "a joy from start"},
+        *[{"prompt": "a ", "completion": text} for text in ("dull plot", "cast")],
+    ]
+
+    found = language_columns(table(rows), load_tokenizer(plain), text="completion", prompt="prompt")
+
+    columns = {name: torch.as_tensor(found.columns[name]) for name in ("next", "counted", "labels")}
+    targets = columns["next"].masked_fill(~columns["counted"], -100)
+    assert columns["labels"][:, 1:].equal(targets[:, :-1])
+    assert columns["labels"][:, 0].tolist() == [-100] * 3
+
+
+def test_examples_are_filled_up_to_a_length(folder: Path, plain: Path) -> None:
+    one = classification_columns(table(ROWS), load_tokenizer(folder), length=9, padding="length")
+    two = language_columns(table(ROWS), load_tokenizer(plain), length=9, padding="length")
+
+    assert torch.as_tensor(one.columns["input_ids"]).shape == (2, 9)
+    assert torch.as_tensor(one.columns["attention_mask"]).sum(1).tolist() == [7, 5]
+    assert (two.length, torch.as_tensor(two.columns["labels"]).shape) == (8, (2, 8))
+
+
 def test_a_text_of_which_nothing_counts_is_refused(plain: Path) -> None:
     rows = [{"prompt": "the film was a joy", "completion": " from start"}]
 
