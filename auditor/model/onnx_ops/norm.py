@@ -26,7 +26,8 @@ def batch_normalization(call: Call) -> Kernel:
     per_channel = [1, -1, *([1] * (call.rank() - 2))]
     if call.mode == "eval":
 
-        def infer(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        def infer(x: Tensor, *state: Tensor) -> Tensor:
+            scale, bias, mean, variance = state
             # torch.batch_norm takes no derivative by the running statistics, which are state here.
             slope = scale * torch.rsqrt(variance + epsilon)  # [C]
             offset = bias - mean * slope  # [C]
