@@ -59,8 +59,8 @@ def open_evaluation_set(path: Path, *, scratch: Path) -> EvaluationFolder:
             str(path),
             expected=f"a folder with {EVALSET_FILE}, or an .npz file",
             found="neither",
-            remedy="Write one with auditor.record.evalset_folder, or pass an .npz whose "
-            "arrays are the columns.",
+            remedy="Make one with `stageaudit data from-jsonl`, from-csv, from-parquet or "
+            "from-images, or pass an .npz whose arrays are the columns.",
         )
     manifest = (path / EVALSET_FILE).read_bytes()
     return EvaluationFolder(

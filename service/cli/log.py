@@ -79,6 +79,8 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "datasets": list(stage.datasets),
         "transition": _transition(stage),
         "checkpoints": len(stage.checkpoints),
+        "tokenizer": stage.tokenizer,
+        "preprocessing": stage.preprocessing,
     }
 
 
@@ -116,6 +118,13 @@ def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
             row["transition"],
         )
     console.print(stages)
+    for stage in log.stages:
+        for kind, digest in (
+            ("tokenizer", stage.tokenizer),
+            ("preprocessing", stage.preprocessing),
+        ):
+            if digest is not None:
+                console.print(f"{kind} of {stage.name}: {digest}", markup=False)
     datasets = Table("dataset", "examples", "coverage", "columns")
     for name, dataset in log.datasets.items():
         datasets.add_row(

@@ -95,5 +95,18 @@ def test_a_stack_has_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().err)["error"]["where"] == "--stack"
 
 
+def test_texts_of_a_file_do_not_reach_the_terminal_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"x": i, "group": "\x1b[31m[bold]a" if i % 2 else "b"} for i in range(4)]
+    path = raw_files.write_jsonl(tmp_path / "rows.jsonl", rows)
+
+    assert data("from-jsonl", path, "-o", tmp_path / "set") == 0
+
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "[31m[bold]a 2" in printed
+
+
 def test_a_folder_that_is_no_set_is_not_shown(tmp_path: Path) -> None:
     assert data("show", tmp_path) == 7
