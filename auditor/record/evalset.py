@@ -1,12 +1,14 @@
 """Write examples as columns: datasets of a log and evaluation sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
@@ -15,7 +17,7 @@ from auditor.model.tensors import write_tensors
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import Column, Coverage, Dataset, EvaluationSet, Shard
 from auditor.stagelog.digest import Digest, canonical_bytes
-from auditor.stagelog.strict_json import MAX_BYTES
+from auditor.stagelog.strict_json import MAX_BYTES, refusal
 
 
 @final
@@ -35,6 +37,7 @@ class CodedTexts:
 ColumnValues = Tensor | np.ndarray | CodedTexts | Sequence[str] | Sequence[int] | Sequence[float]
 """One value per example: a tensor [N, ...], an array [N, ...], or a list of N texts or numbers."""
 
+_RESERVED = "__metadata__"
 SHARD_BYTES = 64 * 2**20
 
 DTYPE_NAMES = {
@@ -82,13 +85,14 @@ def write_dataset(
         )
         for begin in range(0, examples, rows)
     )
-    return Dataset(
-        examples=examples,
-        columns=described,
-        shards=shards,
-        coverage=coverage or Coverage(),
-        tokenizer=tokenizer,
-    )
+    with named_as_records():
+        return Dataset(
+            examples=examples,
+            columns=described,
+            shards=shards,
+            coverage=coverage or Coverage(),
+            tokenizer=tokenizer,
+        )
 
 
 def write_evaluation_set(
@@ -109,8 +113,18 @@ def write_evaluation_set(
         tokenizer: Digest of the tokenizer that made the columns, if one did.
     """
     dataset = write_dataset(columns, blobs, tokenizer=tokenizer)
-    manifest = EvaluationSet(name=name, dataset=dataset)
+    with named_as_records():
+        manifest = EvaluationSet(name=name, dataset=dataset)
     return blobs.write(manifest_bytes(manifest))
+
+
+@contextmanager
+def named_as_records() -> Iterator[None]:
+    """Translate what a manifest refuses: a name that is empty, too long or not printable."""
+    try:
+        yield
+    except ValidationError as error:
+        raise refusal(error, where="dataset") from error
 
 
 def manifest_bytes(evaluation_set: EvaluationSet) -> bytes:
@@ -150,9 +164,16 @@ def describe_column(name: str, values: ColumnValues) -> tuple[Tensor, Column]:
     """Return a column as a tensor [N, ...] on the CPU and its description.
 
     Raises:
-        UnsupportedError: If the dtype cannot be recorded.
+        UnsupportedError: If the dtype or the name cannot be recorded.
         ShapeError: If the values are a single number.
     """
+    if name == _RESERVED:
+        raise UnsupportedError(
+            f'columns["{name}"]',
+            expected="another name: safetensors keeps notes under this one",
+            found=name,
+            remedy="Rename the column.",
+        )
     categories: tuple[str, ...] | None = None
     if isinstance(values, CodedTexts):
         categories = values.categories

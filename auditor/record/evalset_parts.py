@@ -8,7 +8,7 @@ from torch import Tensor
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs, write_durably
 from auditor.errors import ShapeError
 from auditor.model.tensors import write_tensors
-from auditor.record.evalset import ColumnValues, describe_column, manifest_bytes
+from auditor.record.evalset import ColumnValues, describe_column, manifest_bytes, named_as_records
 from auditor.stagelog.dataset import Column, Dataset, EvaluationSet, Shard
 from auditor.stagelog.digest import Digest
 
@@ -58,13 +58,14 @@ def write_in_parts(
         shards.append(Shard(digest=blobs.write(write_tensors(rows)), count=len(tensor)))
         begin = end
     _require_rows(tensors, begin)
-    dataset = Dataset(
-        examples=begin,
-        columns=described,
-        shards=tuple(shards),
-        preprocessing=preprocessing,
-    )
-    found_set = EvaluationSet(name=name, dataset=dataset)
+    with named_as_records():
+        dataset = Dataset(
+            examples=begin,
+            columns=described,
+            shards=tuple(shards),
+            preprocessing=preprocessing,
+        )
+        found_set = EvaluationSet(name=name, dataset=dataset)
     manifest = manifest_bytes(found_set)
     digest = blobs.write(manifest)
     write_durably(folder / EVALSET_FILE, manifest, mode=0o644)

@@ -52,6 +52,8 @@ def _row(line: str, *, where: str) -> Row:
         )
     try:
         row = json.loads(line, object_pairs_hook=_once, parse_constant=_refuse)
+        if "\\u" in line:  # half a character, which no file in UTF-8 can hold again
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(
             where,

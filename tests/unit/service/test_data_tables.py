@@ -8,11 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auditor.edge.folder import BLOBS_FOLDER, EVALSET_FILE, FolderBlobs
 from auditor.errors import AuditorError, ConflictError, InputError, PreconditionError
 from auditor.model.tensors import read_tensors
 from auditor.record.text_tokenizer import load_tokenizer
+from auditor.stagelog.content import check_evaluation_content
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.evaluation import parse_evaluation_set
@@ -201,3 +204,29 @@ def test_the_configuration_of_another_kind_of_model_is_no_obstacle(
     )
 
     assert read(tmp_path / "set")[1]["label"].tolist() == [1]
+
+
+NAMES = st.sampled_from(["a", "id", "label", "", "__metadata__", "x" * 200, "\n", "é", "\ud800"])
+VALUES = st.integers() | st.floats() | st.text(max_size=3) | st.booleans() | st.just("\ud800")
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=3),
+)
+def test_any_rows_are_a_valid_set_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], rows: list[tuple[Any, ...]]
+) -> None:
+    root = tmp_path_factory.mktemp("rows")
+    plain = [dict(zip(names, row, strict=False)) for row in rows]
+    (root / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in plain))
+
+    try:
+        write_table_set(root / "rows.jsonl", root / "set", kind="jsonl", settings=TableSettings())
+    except AuditorError:
+        assert [path.name for path in root.iterdir()] == ["rows.jsonl"]
+        return
+    found = parse_evaluation_set((root / "set" / EVALSET_FILE).read_bytes())
+    check_evaluation_content(found, FolderBlobs(root / "set" / BLOBS_FOLDER))
+    assert found.dataset.examples == len(rows)
