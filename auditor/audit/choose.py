@@ -22,6 +22,7 @@ from auditor.estimators.interval import Summary, error_scale, summarise
 from auditor.estimators.registry import estimator_for, resolved
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
+from auditor.estimators.whole_batches import needs_whole_batches
 from auditor.plan.actions import ActionSpec, key_of
 from auditor.plan.request import AuditRequest
 from auditor.plan.sampling import has_two_resolutions
@@ -201,6 +202,8 @@ def _half_width(summary: Summary) -> float:
 
 def _ladder(settings: AutoSettings, rows: Sequence[Row], log: StageLog) -> Auto:
     """Return the rungs that the budget allows, should every intervention need the last of them."""
+    if needs_whole_batches(log):
+        return Auto(fractions=())
     questions = [question for row in rows for question in row.questions]
     whole = _cost([Retrain()], questions, log)
     if whole == 0:

@@ -153,7 +153,7 @@ class EffectRows:
     def _noise(self, row: Row) -> dict[NoiseKind, NoiseSpread]:
         found: dict[NoiseKind, NoiseSpread] = {}
         for kind in self._request.noise:
-            replays = noise_for(kind, self._settings)
+            replays = noise_for(kind, self._settings, row.questions[0].log)
             try:
                 sample = paired([replays.sample(q, self._values) for q in row.questions])
             except NumericalError as error:
@@ -186,6 +186,6 @@ class EffectRows:
     def _keys(self, questions: tuple[Question, ...]) -> list[ActionKey]:
         specs = [spec for q in questions for spec in self._estimator.actions(q)]
         for kind in self._request.noise:
-            replays = noise_for(kind, self._settings)
+            replays = noise_for(kind, self._settings, questions[0].log)
             specs += [spec for q in questions for spec in replays.actions(q)]
         return sorted({key_of(spec) for spec in specs})

@@ -91,7 +91,7 @@ def _needed(request: AuditRequest, log: StageLog, *, estimator: Estimator) -> It
     if binding is not None:
         yield binding
     yield from log_checks(request, log)
-    noise = [noise_for(kind, resolved(request.estimator)) for kind in request.noise]
+    noise = [noise_for(kind, resolved(request.estimator), log) for kind in request.noise]
     baselines = [BASELINES[name] for name in request.baselines]
     for row in questions_of(request, log):
         for question in row.questions:

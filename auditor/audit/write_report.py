@@ -246,7 +246,7 @@ def _noise_cost(request: AuditRequest, log: StageLog, estimator: Estimator) -> f
         return None
     questions = [question for row in questions_of(request, log) for question in row.questions]
     shared = {key_of(spec) for q in questions for spec in estimator.actions(q)}
-    replays = [noise_for(kind, resolved(request.estimator)) for kind in request.noise]
+    replays = [noise_for(kind, resolved(request.estimator), log) for kind in request.noise]
     own = [spec for of in replays for q in questions for spec in of.actions(q)]
     return _over_retraining([spec for spec in own if key_of(spec) not in shared], questions, log)
 

@@ -18,8 +18,10 @@ from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.estimators.kind import EstimatorKind
 from auditor.estimators.retrain import Retrain
 from auditor.estimators.subsampled_replay import SubsampledReplay
+from auditor.estimators.whole_batches import require_whole_batches
 from auditor.plan.actions import ActionSpec
 from auditor.plan.settings import OwnSettings
+from auditor.stagelog.log import StageLog
 
 DEFAULT_TOLERANCE = 0.05  # in the unit of each query
 CHECK_SHARE = 0.1
@@ -111,6 +113,16 @@ class Auto(Estimator):
         return self.path.get(label, (0,))
 
 
+def _check(settings: AutoSettings, log: StageLog) -> None:
+    if settings.budget is not None and settings.budget < 1:
+        require_whole_batches(
+            log,
+            where="estimator.budget",
+            found=settings.budget,
+            remedy="Ask without a budget, or for fewer interventions; task_vector is free.",
+        )
+
+
 AUTO = EstimatorKind(
     settings=AutoSettings,
     build=lambda _: Auto(),
@@ -121,4 +133,5 @@ AUTO = EstimatorKind(
     "at most the budget",
     interval="yes",
     allocates=True,
+    check=_check,
 )

@@ -15,6 +15,7 @@ from typing_extensions import override
 from auditor.errors import UnsupportedError
 from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.estimators.kind import EstimatorKind
+from auditor.estimators.whole_batches import require_whole_batches
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.curvature import CurvatureName
@@ -110,6 +111,15 @@ class CheckpointJump(Estimator):
 
 
 def _check(settings: CheckpointJumpSettings, log: StageLog) -> None:
+    parts = {"fraction": settings.fraction, "step_fraction": settings.step_fraction}
+    for name, fraction in parts.items():
+        if fraction < 1:
+            require_whole_batches(
+                log,
+                where=f"estimator.{name}",
+                found=fraction,
+                remedy=f"Set {name} to 1, or use auto without a budget.",
+            )
     if settings.curvature != "source":
         return
     for index, stage in enumerate(log.stages[1:], start=1):

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
-from auditor.errors import UnsupportedError
 from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.estimators.kind import EstimatorKind
+from auditor.estimators.whole_batches import require_whole_batches
 from auditor.plan.actions import ActionSpec, Evaluate, StateRef
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.coarse_chains import coarse_chain
@@ -102,17 +102,20 @@ class CoarseReplay(Estimator):
 
 
 def _check(settings: CoarseReplaySettings, log: StageLog) -> None:
-    if settings.block_steps == 1:
-        return
-    for index, stage in enumerate(log.stages):
-        if log.graphs[stage.graph].batch_norm == "batch":
-            raise UnsupportedError(
-                f"stages[{index}].graph",
-                expected="no batch normalisation by batch statistics, whose running means would "
-                "move once a block instead of every step",
-                found=stage.graph,
-                remedy="Use subsampled_replay, or coarse_replay with block_steps 1.",
-            )
+    if settings.block_steps > 1:
+        require_whole_batches(
+            log,
+            where="estimator.block_steps",
+            found=settings.block_steps,
+            remedy="Use auto without a budget, or retrain.",
+        )
+    if settings.fraction < 1:
+        require_whole_batches(
+            log,
+            where="estimator.fraction",
+            found=settings.fraction,
+            remedy="Set fraction to 1, or use auto without a budget.",
+        )
 
 
 COARSE_REPLAY = EstimatorKind(

@@ -18,10 +18,12 @@ import numpy as np
 from auditor.estimators.base import Floats, Question, Values
 from auditor.estimators.retrain import RetrainSettings
 from auditor.estimators.subsampled_replay import SubsampledReplaySettings
+from auditor.estimators.whole_batches import needs_whole_batches
 from auditor.plan.actions import ActionSpec, Advance, Evaluate
 from auditor.plan.chains import chain_from, end_of
 from auditor.plan.request import Intervention
 from auditor.plan.settings import NOISE_FRACTION, NOISE_ORDERS, NOISE_REPLICAS, EstimatorSettings
+from auditor.stagelog.log import StageLog
 
 NoiseKind = Literal["order", "rerun"]
 
@@ -169,11 +171,11 @@ _Pair = tuple[_Run, _Run]
 """A factual and a counterfactual run: advances, and the evaluation at their end."""
 
 
-def noise_for(kind: NoiseKind, settings: EstimatorSettings) -> Noise:
+def noise_for(kind: NoiseKind, settings: EstimatorSettings, log: StageLog) -> Noise:
     """Return the replays that measure noise beside an estimator with resolved settings.
 
     They are as exact as a replay that is the estimator, so that both share the runs in the recorded
-    order; other estimators have a fraction of their own.
+    order; other estimators have a fraction of their own. A log that needs whole batches gets them.
     """
     fraction, replicas = NOISE_FRACTION, NOISE_REPLICAS
     match settings:
@@ -183,4 +185,6 @@ def noise_for(kind: NoiseKind, settings: EstimatorSettings) -> Noise:
             fraction, replicas = settings.fraction, max(settings.replicas, NOISE_REPLICAS)
         case _:
             pass
+    if needs_whole_batches(log):
+        fraction = 1.0
     return Noise(kind=kind, fraction=fraction, replicas=replicas, orders=NOISE_ORDERS)

@@ -14,10 +14,12 @@ from typing_extensions import override
 
 from auditor.estimators.base import Estimator, Question, Sample, Values
 from auditor.estimators.kind import EstimatorKind
+from auditor.estimators.whole_batches import require_whole_batches
 from auditor.plan.actions import ActionSpec
 from auditor.plan.chains import is_whole_skip
 from auditor.plan.settings import OwnSettings
 from auditor.plan.twins import Twins, displaced_start, settle_twins
+from auditor.stagelog.log import StageLog
 
 
 class SettleSettings(OwnSettings):
@@ -95,6 +97,16 @@ class Settle(Estimator):
         return tuple(actions), twins
 
 
+def _check(settings: SettleSettings, log: StageLog) -> None:
+    if settings.fraction < 1:
+        require_whole_batches(
+            log,
+            where="estimator.fraction",
+            found=settings.fraction,
+            remedy="Set fraction to 1, or use auto without a budget.",
+        )
+
+
 SETTLE = EstimatorKind(
     settings=SettleSettings,
     build=lambda settings: Settle(
@@ -107,4 +119,5 @@ SETTLE = EstimatorKind(
     interval="no",
     joint=False,
     status="experimental",
+    check=_check,
 )

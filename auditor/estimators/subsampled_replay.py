@@ -18,6 +18,7 @@ from auditor.errors import InputError
 from auditor.estimators.base import Estimator, Floats, Question, Sample, Values
 from auditor.estimators.kind import EstimatorKind
 from auditor.estimators.two_resolutions import Replays, read_two_resolutions
+from auditor.estimators.whole_batches import require_whole_batches
 from auditor.plan.actions import ActionSpec, Advance, Evaluate
 from auditor.plan.chains import chain_from, end_of, is_whole_skip
 from auditor.plan.request import Intervention
@@ -143,7 +144,15 @@ def _first_executed(question: Question) -> int:
 
 
 def _check(settings: SubsampledReplaySettings, log: StageLog) -> None:
-    if settings.resolutions == 1 or settings.fraction == 1:
+    if settings.fraction == 1:
+        return
+    require_whole_batches(
+        log,
+        where="estimator.fraction",
+        found=settings.fraction,
+        remedy="Use auto without a budget, or retrain; task_vector is free.",
+    )
+    if settings.resolutions == 1:
         return
     if not has_two_resolutions(settings.fraction, log):
         raise InputError(
