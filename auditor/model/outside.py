@@ -1,4 +1,4 @@
-"""Step out of torch transforms or of autograd; the only place that touches torch's internals."""
+"""Ask about torch transforms or step out of them; the only place that touches torch's internals."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,7 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._C._functorch import TransformType
+from torch._functorch.pyfunctorch import (
+    retrieve_all_functorch_interpreters,
+    temporarily_clear_interpreter_stack,
+)
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from typing_extensions import override
 
@@ -47,6 +51,11 @@ def outside_transforms() -> Iterator[None]:
     """
     with _disable_current_modes(), temporarily_clear_interpreter_stack(), torch.no_grad():
         yield
+
+
+def inside_vmap() -> bool:
+    """Return whether a ``vmap`` is going on, at any depth of transforms."""
+    return any(i.key() == TransformType.Vmap for i in retrieve_all_functorch_interpreters())
 
 
 class LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook

@@ -1,4 +1,8 @@
-"""Normalisations, and softmax."""
+"""Normalisations, and softmax.
+
+Derivatives of ``vmap(grad(...))`` by the scale of torch's layer and batch normalisation are wrong
+(torch 2.13): inside a ``vmap`` scale and offset are applied apart, which there costs nothing.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auditor.model.onnx_ops.call import Call, Kernel
+from auditor.model.outside import inside_vmap
 
 
 def batch_normalization(call: Call) -> Kernel:
@@ -45,7 +50,11 @@ def batch_normalization(call: Call) -> Kernel:
         # In two passes: stable, and on a CPU several times as fast as torch.var_mean.
         batch_mean = x.mean(dim=axes)  # [C]
         squares = (x - batch_mean.reshape(per_channel)).square().sum(dim=axes)  # [C]
-        y = functional.batch_norm(x, None, None, scale, bias, training=True, eps=epsilon)
+        if inside_vmap():
+            y = functional.batch_norm(x, None, None, training=True, eps=epsilon)
+            y = (y * scale.reshape(per_channel) + bias.reshape(per_channel)).to(x.dtype)
+        else:
+            y = functional.batch_norm(x, None, None, scale, bias, training=True, eps=epsilon)
         return (
             y,
             keep * mean + (1 - keep) * batch_mean,
@@ -63,7 +72,11 @@ def layer_normalization(call: Call) -> Kernel:
         return _layer_normalization_with_statistics(call, axes=len(shape), epsilon=epsilon)
 
     def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-        return functional.layer_norm(x, shape, _fit(scale, shape), _fit(bias, shape), epsilon)
+        scale, bias = _fit(scale, shape), None if bias is None else _fit(bias, shape)
+        if not inside_vmap():
+            return functional.layer_norm(x, shape, scale, bias, epsilon)
+        y = functional.layer_norm(x, shape, eps=epsilon) * scale
+        return y if bias is None else y + bias
 
     return Kernel(run, call.present)
 
@@ -142,9 +155,9 @@ def _layer_normalization_with_statistics(call: Call, *, axes: int, epsilon: floa
     return Kernel(run, call.present, results=results)
 
 
-def _fit(parameter: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+def _fit(parameter: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return a parameter of exactly the normalised shape; ONNX lets it broadcast."""
-    if parameter is None or tuple(parameter.shape) == shape:
+    if tuple(parameter.shape) == shape:
         return parameter
     if math.prod(parameter.shape) == math.prod(shape):
         return parameter.reshape(shape)
