@@ -12,7 +12,15 @@ from auditor.model.tensors import read_tensors
 from auditor.stagelog.batches import read_batches
 from auditor.stagelog.digest import parse_digest
 from tests.support.adapter_runs import replay_verdicts, retrained_without
-from tests.support.ranks import STAGES, columns, network, rows_of, train_together
+from tests.support.hf_folders import bert
+from tests.support.ranks import (
+    STAGES,
+    classifier_columns,
+    columns,
+    network,
+    rows_of,
+    train_together,
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +87,59 @@ def test_accelerate_accumulates_in_every_process(tmp_path: Path, world: int) -> 
 
     assert [stage.name for stage in log.stages] == list(STAGES)
     assert [stage.accumulation for stage in log.stages] == [2 * world, 2 * world]
+    assert replay_verdicts(log, FolderBlobs(tmp_path / "log" / BLOBS_FOLDER)) == ["consistent"] * 2
+
+
+def test_the_hugging_face_trainer_is_audited_as_one_training(tmp_path: Path) -> None:
+    assert train_together("trainer classifier", tmp_path) == ["", ""]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert train_together("trainer classifier skipped", alone) == ["", ""]
+    log, _, _ = read_log(tmp_path / "log")
+    blobs = FolderBlobs(tmp_path / "log" / BLOBS_FOLDER)
+    held_out = classifier_columns(9)
+
+    report = retrained_without(log, blobs, stages=["first"], held_out=held_out, target="labels")
+
+    truth = classifier_loss(tmp_path / "log", held_out) - classifier_loss(alone / "log", held_out)
+    assert report.effects[0].value == pytest.approx(truth, rel=1e-3)
+    assert replay_verdicts(log, blobs) == ["consistent", "consistent"]
+    # 21 texts in microbatches of 3 for two ranks: 4 each, in steps of 2.
+    assert [(stage.accumulation, stage.steps) for stage in log.stages] == [(4, 4), (4, 4)]
+
+
+def classifier_loss(folder: Path, held_out: dict[str, torch.Tensor]) -> float:
+    """Return the mean loss of the model at the end of a recorded run, by the library."""
+    log, _, _ = read_log(folder)
+    last = parse_digest(log.stages[-1].checkpoints[-1].parameters, where="")
+    state = read_tensors(FolderBlobs(folder / BLOBS_FOLDER).read(last), where="")
+    model = bert().eval()
+    model.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        return float(model(**held_out).loss)
+
+
+def test_tokens_are_counted_over_all_processes(tmp_path: Path) -> None:
+    assert train_together("trainer language", tmp_path) == ["", ""]
+
+    log, _, _ = read_log(tmp_path / "log")
+
+    assert [stage.accumulated for stage in log.stages] == ["step", "step"]
+    assert replay_verdicts(log, FolderBlobs(tmp_path / "log" / BLOBS_FOLDER)) == ["consistent"] * 2
+
+
+def test_means_of_each_process_are_refused_where_counts_differ(tmp_path: Path) -> None:
+    ended = train_together("trainer language unequal", tmp_path)
+
+    assert ["average_tokens_across_devices" in message for message in ended] == [True, True]
+
+
+def test_lightning_is_recorded_in_every_process(tmp_path: Path) -> None:
+    assert train_together("lightning", tmp_path) == ["", ""]
+
+    log, _, _ = read_log(tmp_path / "log")
+
+    assert [stage.accumulation for stage in log.stages] == [2, 4]
     assert replay_verdicts(log, FolderBlobs(tmp_path / "log" / BLOBS_FOLDER)) == ["consistent"] * 2
 
 

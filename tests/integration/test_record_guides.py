@@ -44,10 +44,11 @@ def test_hugging_face_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "docs/howto/record-huggingface.md", tmp_path, monkeypatch,
         model=model, trainer=make_trainer(model, data, tmp_path),
         stream_trainer=make_trainer(model, Stream(), tmp_path, max_steps=3),
-        sources=["web"] * len(tokens(0)),
+        sources=["web"] * len(tokens(0)), rank=0,
     )  # fmt: skip
 
     assert verdicts(tmp_path / "my-log") == ["consistent", "consistent"]
+    assert verdicts(tmp_path / "many-log") == ["consistent"]
 
 
 def test_lightning_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,18 +203,6 @@ def noisy(items: list[dict[str, list[int]]]) -> dict[str, Tensor]:
     return {"input_ids": ids, "labels": torch.randint(SIZE, ids.shape)}
 
 
-def test_several_processes_are_refused_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = still(bert())
-    recorder, _ = memory_recorder(model, export=export_by_name)
-    trainer = make_trainer(model, texts(0), tmp_path)
-    monkeypatch.setattr(type(trainer.args), "world_size", 2)
-
-    with pytest.raises(UnsupportedError, match=r"world_size.*one process"):
-        enter(record_trainer(recorder, trainer, "only"))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

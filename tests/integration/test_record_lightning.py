@@ -4,16 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.declaration import StageDeclaration
-from auditor.record.adapters.rows import IndexedCollator, IndexedDataset
 from tests.support.adapter_runs import memory_recorder, replay_verdicts, retrained_without
-from tests.support.builders import export_once, make_columns, make_network
+from tests.support.builders import export_once
 from tests.support.lightning_library import lightning
+from tests.support.lightning_module import Classifier, columns, loader
 
 from auditor.record.adapters.lightning import StageCallback  # isort: skip
 
@@ -28,42 +26,6 @@ STAGES: list[dict[str, Any]] = [
     {"max_epochs": 2},
     {"accumulate_grad_batches": 3, "gradient_clip_val": 0.1, "workers": 2},
 ]
-
-
-class Classifier(lightning.LightningModule):
-    """What a user of Lightning writes."""
-
-    def __init__(self, *, manual: str | None = None) -> None:
-        super().__init__()
-        self.network = make_network(dtype=torch.float32)
-        if manual:
-            self.automatic_optimization = False
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        x, label = batch
-        return functional.cross_entropy(self.network(x), label)
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-
-def columns(stage: int) -> dict[str, Tensor]:
-    made = make_columns(examples=23, dtype=torch.float32, seed=stage)
-    return {name: made[name] for name in ("x", "label")}
-
-
-def loader(stage: int, workers: int) -> Any:
-    own = columns(stage)
-    return DataLoader(
-        IndexedDataset(TensorDataset(own["x"], own["label"])), batch_size=4, shuffle=True,
-        num_workers=workers, collate_fn=IndexedCollator(),
-        generator=torch.Generator().manual_seed(stage),
-    )  # fmt: skip
 
 
 def fit(module: Any, stage: int, *callbacks: Any, **options: Any) -> None:

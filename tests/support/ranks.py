@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -111,19 +114,107 @@ def train_accelerate(folder: Path, rank: int) -> None:
                     optimizer.zero_grad()
 
 
+def token_ids(stage: int) -> Tensor:
+    """Return texts of a small vocabulary, [21, 6]; an odd number, so that ranks share one."""
+    return torch.randint(4, 32, (21, 6), generator=torch.Generator().manual_seed(stage))
+
+
+def language_columns(stage: int) -> dict[str, Tensor]:
+    """Return texts of different lengths, so that the ranks' microbatches have unequal counts."""
+    ids, words = token_ids(stage), 2 + torch.arange(21) % 5
+    mask = torch.arange(6) < words[:, None]
+    return {"input_ids": ids, "labels": ids.where(mask, -100)}
+
+
+def classifier_columns(stage: int) -> dict[str, Tensor]:
+    """Return texts with a label each."""
+    ids = token_ids(stage)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
+
+
+def train_trainer(folder: Path, rank: int, *, kind: str) -> None:
+    """Train with the Hugging Face Trainer, accumulating two microbatches in each process."""
+    from datasets import Dataset
+    from transformers import Trainer, TrainingArguments, default_data_collator
+
+    from auditor.record.adapters.huggingface import record_trainer
+    from auditor.record.adapters.named_inputs import export_by_name
+    from tests.support.hf_folders import bert, gpt2
+
+    model = gpt2() if "language" in kind else bert()
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    made = language_columns if "language" in kind else classifier_columns
+    recorder = (
+        Recorder(folder / "log", model, run_name="hf", clock=FixedClock(), export=export_by_name)
+        if not rank
+        else None
+    )
+    arguments = TrainingArguments(
+        output_dir=str(folder / "hf"), use_cpu=True, report_to=[], save_strategy="no", seed=5,
+        logging_strategy="no", disable_tqdm=True, per_device_train_batch_size=3, optim="sgd",
+        dataloader_pin_memory=False, gradient_accumulation_steps=2, num_train_epochs=2,
+        learning_rate=0.1, average_tokens_across_devices="unequal" not in kind,
+    )  # fmt: skip
+    for stage, name in enumerate(STAGES):
+        trainer = Trainer(
+            model=model, args=arguments, data_collator=default_data_collator,
+            train_dataset=Dataset.from_dict({n: v.tolist() for n, v in made(stage).items()}),
+        )  # fmt: skip
+        if stage == 0 and "skipped" in kind:
+            continue
+        with record_trainer(recorder, trainer, name):
+            trainer.train()
+
+
+def train_lightning(folder: Path, rank: int) -> None:
+    """Train with Lightning's DDP strategy in processes that exist already."""
+    from tests.support.lightning_library import lightning
+    from tests.support.lightning_module import Classifier, columns, loader
+
+    from auditor.record.adapters.lightning import StageCallback  # isort: skip
+
+    os.environ["TORCHELASTIC_RUN_ID"] = "tests"  # as torchrun says that it made the processes
+    module = Classifier()
+    recorder = (
+        Recorder(folder / "log", module.network, run_name="pl", clock=FixedClock())
+        if not rank
+        else None
+    )
+    for stage, name in enumerate(STAGES):
+        data = recorder.dataset(name, columns(stage)) if recorder else None
+        callback = StageCallback(recorder, module.network, declared(name), dataset=data)
+        trainer = lightning.Trainer(
+            accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, logger=False,
+            accumulate_grad_batches=1 + stage, callbacks=[callback], enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module, loader(stage, 0))
+
+
 def train(kind: str, folder: Path, rank: int, world: int) -> None:
     """Train in this process; ``rank<n>.txt`` says how it ended."""
+    sys.modules.setdefault("torchvision", cast(ModuleType, None))  # as tests/conftest.py
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"GROUP_RANK": "0", "LOCAL_WORLD_SIZE": str(world)}
     store = dist.FileStore(str(folder / "meeting"), world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     outcome = ""
     try:
         if kind == "accelerate":
             train_accelerate(folder, rank)
+        elif kind == "lightning":
+            train_lightning(folder, rank)
+        elif kind.startswith("trainer"):
+            train_trainer(folder, rank, kind=kind)
         else:
             train_ddp(folder, rank, kind=kind)
     except AuditorError as error:
         outcome = str(error)
+    except BaseException as error:
+        outcome = f"{type(error).__name__}: {error}"
+        raise
     finally:
         (folder / f"rank{rank}.txt").write_text(outcome)
         dist.destroy_process_group()

@@ -76,5 +76,6 @@ def _require_recordable(accelerator: Accelerator) -> None:
             "Accelerator.mixed_precision",
             expected="no or bf16",
             found=str(accelerator.mixed_precision),
-            remedy="Train in bf16 or in float32: the scales of a gradient scaler are not replayed.",
+            remedy="Train in bf16 or in float32; or write the loop with torch.amp.GradScaler and "
+            "record it with recorder.stage(scaler=...).",
         )

@@ -7,7 +7,7 @@ microbatches, and the weights of their examples say how much each counted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import final
 
@@ -18,13 +18,8 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import UnsupportedError
 from auditor.record.adapters.declaration import StageDeclaration
-from auditor.record.adapters.ledger import StepLedger, alone
-from auditor.record.adapters.ranks import (
-    gather_through,
-    open_channel,
-    share_outcome,
-    world_size,
-)
+from auditor.record.adapters.ledger import StepLedger
+from auditor.record.adapters.ranks import gather_through, open_channel, same_outcome, world_size
 from auditor.record.adapters.rows import Rows
 from auditor.record.datasets import DatasetHandle
 from auditor.record.recorder import Recorder
@@ -78,30 +73,21 @@ def record_distributed(
         StageLogError: If rank 0 refused the stage; in every process.
     """
     processes = world_size()
-    channel = open_channel() if processes > 1 else None
-    ledger = StepLedger(
-        accumulation=declared.accumulation,
-        gather=gather_through(channel) if processes > 1 else alone,
-        dataset=dataset,
-    )
-    stage = replace(declared, accumulation=declared.accumulation * processes)
     if processes > 1:
         require_batch_independence(model)
-    forget = ledger.listen(optimizer)
-    problem: BaseException | None = None
-    try:
-        if recorder is None:
-            yield StepDeclarations(ledger)
-        else:
-            with stage.open(recorder, optimizer) as ledger.stage:
-                yield StepDeclarations(ledger)
-    except BaseException as error:
-        problem = error
-        raise
-    finally:
-        forget()
-        if processes > 1 and (recorder is not None or problem is None):
-            share_outcome(problem, channel, stage=declared.name)
+    channel = open_channel()
+    ledger = StepLedger(
+        accumulation=declared.accumulation, gather=gather_through(channel), dataset=dataset
+    )
+    stage = replace(declared, accumulation=declared.accumulation * processes)
+    with ExitStack() as opened:
+        opened.callback(ledger.listen(optimizer))
+        with same_outcome(channel, stage=declared.name):
+            if recorder is not None:
+                ledger.stage = opened.enter_context(stage.open(recorder, optimizer))
+        yield StepDeclarations(ledger)
+        with same_outcome(channel, stage=declared.name):
+            opened.pop_all().close()
 
 
 def require_batch_independence(model: nn.Module) -> None:

@@ -71,7 +71,7 @@ class HeldData:
 
 
 def hold_training_data(
-    recorder: Recorder,
+    recorder: Recorder | None,
     trainer: Any,  # noqa: ANN401 - an optional library's class
     data: TrainingData,
     *,
@@ -81,7 +81,7 @@ def hold_training_data(
     """Return how the training data is recorded; the trainer's batches say what they hold.
 
     Args:
-        recorder: Receives the dataset.
+        recorder: Receives the dataset; None in a process that records nothing.
         trainer: A ``transformers.Trainer``.
         data: What is known about its data.
         batches: By position in the dataset, or the tensors.
@@ -106,17 +106,23 @@ def hold_training_data(
         raise _without_positions(examples)
     # What Trainer itself does for a dataset that is not of the datasets library.
     collate: Collator = trainer._get_collator_with_removed_columns(collator)
+
+    def restore() -> None:
+        trainer.train_dataset, trainer.data_collator = examples, collator
+
+    def carry_positions() -> None:
+        trainer.train_dataset = IndexedDataset(examples)
+        trainer.data_collator = IndexedCollator(collate)
+
+    if recorder is None:
+        carry_positions()
+        return HeldData(dataset=None, inputs=(), labels=torch.Tensor, restore=restore)
     recorded = pairing(collate) if is_a(trainer, "DPOTrainer") else collate
     require_repeatable(examples, recorded)
     columns = collated_columns(examples, recorded)
     dataset = data.dataset or recorder.dataset(data.name, {**columns, **data.columns})
     names = tuple(inputs or _arguments(trainer.accelerator.unwrap_model(trainer.model), dataset))
-
-    def restore() -> None:
-        trainer.train_dataset, trainer.data_collator = examples, collator
-
-    trainer.train_dataset = IndexedDataset(examples)
-    trainer.data_collator = IndexedCollator(collate)
+    carry_positions()
     return HeldData(dataset=dataset, inputs=names, labels=lambda: columns[LABELS], restore=restore)
 
 
@@ -124,7 +130,7 @@ def forward_hook(ledger: StepLedger, *, columns: Sequence[str]) -> Hook:
     """Return a forward pre-hook that notes what each differentiated pass uses.
 
     Args:
-        ledger: Where it is noted; nothing is noted while its stage is not open.
+        ledger: Where it is noted; nothing is noted while it does not listen.
         columns: Which tensors to keep of a batch without positions.
     """
 
@@ -132,7 +138,7 @@ def forward_hook(ledger: StepLedger, *, columns: Sequence[str]) -> Hook:
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         rows = kwargs.pop(ROWS, None)
-        if torch.is_grad_enabled() and ledger.stage is not None:
+        if torch.is_grad_enabled() and ledger.listening:
             if isinstance(rows, Rows):
                 ledger.add(rows)
             elif ledger.dataset is None and LABELS in kwargs:  # not when the graph is exported

@@ -122,8 +122,9 @@ def require_recordable(trainer: Any, model: nn.Module) -> None:  # noqa: ANN401 
         (args.fsdp, "fsdp", "Train in one process without it."),
         (args.n_gpu > 1, "n_gpu", "Train on one device."),
         (args.use_liger_kernel, "use_liger_kernel", "Train without it."),
-        (args.world_size > 1, "world_size", "Train in one process, or in a loop of your own with "
-         "the Accelerate or DDP recorder: this one would hold the batches of one process only."),
+        (args.world_size > 1 and not args.average_tokens_across_devices,
+         "average_tokens_across_devices", "Set it to True: a step's loss is then divided by what "
+         "all processes hold."),
         (getattr(trainer.data_collator, "padding_free", False), "padding_free", "Pack with "
          "packing_strategy='wrapped', or pad: joined texts have no rows of their own."),
     )  # fmt: skip

@@ -10,6 +10,8 @@ from typing_extensions import override
 
 from auditor.checks import needs_extra
 from auditor.errors import StageLogError
+from auditor.record.adapters.declaration import StageDeclaration
+from auditor.record.adapters.distributed import require_batch_independence
 from auditor.record.adapters.hf_data import (
     TrainingData,
     forward_hook,
@@ -18,6 +20,7 @@ from auditor.record.adapters.hf_data import (
 )
 from auditor.record.adapters.hf_facts import LABELS, require_recordable, trainer_facts
 from auditor.record.adapters.ledger import StepLedger
+from auditor.record.adapters.ranks import gather_through, open_channel, same_outcome, world_size
 from auditor.record.datasets import DatasetHandle
 from auditor.record.encodings import preprocessing_of, tokenizer_of
 from auditor.record.evalset import ColumnValues
@@ -86,7 +89,7 @@ class StageCallback(TrainerCallback):
 
 @contextmanager
 def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be declared
-    recorder: Recorder,
+    recorder: Recorder | None,
     trainer: Trainer,
     name: str,
     *,
@@ -106,8 +109,12 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
     ``trainer.processing_class``. The training data is collated and written first, as
     dataset ``<name>-data``, and batches are recorded by position.
 
+    Where several processes train together (``torchrun``, ``accelerate launch``), each enters the
+    block; rank 0 writes.
+
     Args:
-        recorder: Made with the trainer's model and ``export=export_by_name``.
+        recorder: Made with the trainer's model and ``export=export_by_name``; None in processes
+            other than rank 0.
         trainer: With its data, not trained yet.
         name: Name in the log and in reports.
         kind: What the stage is for.
@@ -126,19 +133,26 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
 
     Raises:
         UnsupportedError: If the trainer does what cannot be recorded; before its first step.
-        StageLogError: If it did not train, or the self-check fails.
+        StageLogError: If it did not train, or the self-check fails; in every process.
     """
     model: nn.Module = trainer.accelerator.unwrap_model(trainer.model)
     require_recordable(trainer, model)
+    processes = world_size()
+    if processes > 1:
+        require_batch_independence(model)
+    channel = open_channel()
     with ExitStack() as undo:
         data = TrainingData(name=f"{name}-data", dataset=dataset, columns=dict(columns or {}))
-        held = hold_training_data(recorder, trainer, data, batches=batches, inputs=inputs)
-        undo.callback(held.restore)
-        facts = trainer_facts(trainer, model, loss=loss, sample=held.sample)
+        with same_outcome(channel, stage=name):
+            held = hold_training_data(recorder, trainer, data, batches=batches, inputs=inputs)
+            undo.callback(held.restore)
+            # The sample is in rank 0 only, and so are the facts that anything is done with.
+            facts = trainer_facts(trainer, model, loss=loss, sample=held.sample)
         ledger = StepLedger(
             accumulation=facts.accumulation,
             averaging=facts.averaging,
             items=item_counter(held) if facts.first_labels == "counted" else None,
+            gather=gather_through(channel),
             dataset=held.dataset,
         )
         hook = forward_hook(ledger, columns=(*held.inputs, LABELS))
@@ -146,33 +160,37 @@ def record_trainer(  # noqa: PLR0913 - one keyword for each thing that may be de
             if module is not None:
                 undo.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         stages = undo.enter_context(ExitStack())
+        declared = StageDeclaration(
+            name=name,
+            kind=kind,
+            loss=facts.loss,
+            inputs={column: column for column in held.inputs},
+            target=LABELS,
+            accumulation=facts.accumulation * processes,
+            accumulated=facts.accumulated,
+            clipping=facts.clipping,
+            precision=facts.precision,
+            cadence_steps=cadence_steps,
+            self_check=self_check,
+            tokenizer=tokenizer_of(getattr(trainer, "processing_class", None)),
+            preprocessing=preprocessing_of(getattr(trainer, "processing_class", None)),
+        )
 
         def begin(optimizer: TorchOptimizer) -> None:
             stages.callback(ledger.listen(optimizer))
-            ledger.stage = stages.enter_context(
-                recorder.stage(
-                    name,
-                    kind=kind,
-                    optimizer=optimizer,
-                    loss=facts.loss,
-                    inputs={column: column for column in held.inputs},
-                    target=LABELS,
-                    accumulation=facts.accumulation,
-                    accumulated=facts.accumulated,
-                    clipping=facts.clipping,
-                    precision=facts.precision,
-                    cadence_steps=cadence_steps,
-                    self_check=self_check,
-                    tokenizer=tokenizer_of(getattr(trainer, "processing_class", None)),
-                    preprocessing=preprocessing_of(getattr(trainer, "processing_class", None)),
-                )
-            )
+            with same_outcome(channel, stage=name):
+                if recorder is not None:
+                    ledger.stage = stages.enter_context(declared.open(recorder, optimizer))
 
-        callback = StageCallback(begin=begin, end=stages.close)
+        def end() -> None:
+            with same_outcome(channel, stage=name):
+                stages.close()
+
+        callback = StageCallback(begin=begin, end=end)
         trainer.add_callback(callback)
         undo.callback(trainer.remove_callback, callback)
         yield
-        if ledger.stage is None:
+        if recorder is not None and ledger.stage is None:
             raise StageLogError(
                 f"stage {name!r}",
                 expected="trainer.train() inside the `with` block",

@@ -42,6 +42,7 @@ class StepLedger:
         gather: Brings the microbatches of all processes together.
         stage: Where they are declared; None in a process that records nothing.
         dataset: What positions refer to; None when tensors are declared.
+        listening: Whether an optimizer's steps are declared now.
     """
 
     accumulation: int = 1
@@ -50,6 +51,7 @@ class StepLedger:
     gather: Gather = alone
     stage: StageRecorder | None = None
     dataset: DatasetHandle | None = None
+    listening: bool = False
     _waiting: list[Microbatch] = field(default_factory=list)
 
     def add(self, microbatch: Microbatch) -> None:
@@ -62,7 +64,14 @@ class StepLedger:
         Args:
             optimizer: Call this before the stage listens to it, whose hooks come after.
         """
-        return optimizer.register_step_pre_hook(self._before_step).remove
+        handle = optimizer.register_step_pre_hook(self._before_step)
+        self.listening = True
+
+        def forget() -> None:
+            handle.remove()
+            self.listening = False
+
+        return forget
 
     def _before_step(self, *_: Any) -> None:  # noqa: ANN401 - torch passes what step() was given
         parts, self._waiting = self._waiting, []

@@ -128,7 +128,8 @@ def _require_recordable(trainer: Trainer, module: LightningModule) -> None:
     if str(trainer.precision) not in _PRECISIONS:
         found.append((
             "Trainer.precision", trainer.precision, " or ".join(_PRECISIONS),
-            "Train in one of these: the scales of a gradient scaler are not replayed.",
+            "Train in one of these; or write the loop with torch.amp.GradScaler and record it with "
+            "recorder.stage(scaler=...).",
         ))  # fmt: skip
     if trainer.ckpt_path is not None:
         found.append((

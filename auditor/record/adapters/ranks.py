@@ -1,13 +1,14 @@
 """Processes that train together: who writes, and how rank 0 learns what the others used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
 
 from auditor.errors import StageLogError
-from auditor.record.adapters.ledger import Gather, Microbatch
+from auditor.record.adapters.ledger import Gather, Microbatch, alone
 from auditor.record.adapters.rows import Rows
 
 
@@ -25,12 +26,17 @@ def open_channel() -> Any:  # noqa: ANN401 - torch has no public type of it
     """Return a group of all processes that talks through main memory; all of them call this.
 
     Positions are few and on the CPU: through the devices' own channel they would wait for them.
+    None is the default group, and what a process alone has.
     """
-    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    if world_size() == 1 or dist.get_backend() == "gloo":
+        return None
+    return dist.new_group(backend="gloo")
 
 
 def gather_through(channel: Any) -> Gather:  # noqa: ANN401 - as above
     """Return what brings the microbatches of all processes together in rank 0."""
+    if world_size() == 1:
+        return alone
 
     def gather(parts: list[Microbatch]) -> list[list[Microbatch]] | None:
         own = [part.indices if isinstance(part, Rows) else _copied(part) for part in parts]
@@ -46,19 +52,40 @@ def gather_through(channel: Any) -> Gather:  # noqa: ANN401 - as above
     return gather
 
 
-def share_outcome(
+@contextmanager
+def same_outcome(channel: Any, *, stage: str) -> Iterator[None]:  # noqa: ANN401 - as above
+    """Let the other processes wait at the block's end for rank 0, and fail where it failed.
+
+    A process that fails itself does not wait: the others hear of it from their backend.
+
+    Args:
+        channel: That of :func:`open_channel`.
+        stage: What rank 0 records, for the message.
+
+    Raises:
+        StageLogError: In the others, if rank 0 refused what is inside the block.
+    """
+    problem: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        problem = error
+        raise
+    finally:
+        if world_size() > 1 and (rank() == 0 or problem is None):
+            _share(problem, channel, stage=stage)
+
+
+def _share(
     problem: BaseException | None,
     channel: Any,  # noqa: ANN401 - as above
     *,
     stage: str,
 ) -> None:
-    """Tell every process how the stage ended in rank 0.
-
-    Raises:
-        StageLogError: In the others, if rank 0 refused it.
-    """
     told = [None if problem is None else str(problem)]
-    dist.broadcast_object_list(told, src=0, group=channel)
+    # Processes that failed as well are gone, or will never listen.
+    with suppress(RuntimeError) if problem is not None else nullcontext():
+        dist.broadcast_object_list(told, src=0, group=channel)
     if told[0] is not None and rank() != 0:
         raise StageLogError(
             f"stage {stage!r}",
