@@ -156,7 +156,7 @@ def _settings(a: StageLog, b: StageLog, index: int, *, blobs: BlobStore) -> tupl
     ours, theirs = a.stages[index], b.stages[index]
     fields = (
         "loss", "clipping", "precision", "stochastic", "ema_decay", "ema_from", "accumulated",
-        "loss_denominator",
+        "loss_denominator", "loss_scale",
     )  # fmt: skip
     found = [name for name in fields if getattr(ours, name) != getattr(theirs, name)]
     if ours.transition.optimizer != theirs.transition.optimizer:

@@ -21,7 +21,7 @@ from auditor.stagelog.schedule import read_schedule, write_schedule
 DATA_FIELDS = ("examples_per_step", "accumulation")
 SETTING_FIELDS = (
     "loss", "bindings", "optimizer", "clipping", "precision", "stochastic", "ema_decay",
-    "ema_from", "accumulated", "loss_denominator",
+    "ema_from", "accumulated", "loss_denominator", "loss_scale",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from auditor.dynamics.segment_curvature import stage_ekfac
 from auditor.dynamics.spans import spans_of, together
 from auditor.dynamics.state import TrainingState, stack, unstack, with_slots
 from auditor.plan.check_average import require_no_average
+from auditor.plan.check_loss_scale import require_no_scaler
 from auditor.plan.curvature import SampledCurvature
 from auditor.stagelog.log import Stage
 
@@ -63,6 +64,7 @@ def coarse_advance(
         UnsupportedError: If Adam forgets its second moment at once (beta2 = 0).
     """
     require_no_average([run.log.stages[stage_index]])
+    require_no_scaler(run.log.stages[stage_index])
     stage, transition = run.log.stages[stage_index], run.transition(stage_index)
     numbers = [
         intervened_hyperparameters(run, stage_index, intervention=lane.intervention)

@@ -128,15 +128,7 @@ def _chosen(
 def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
     initial = FactualStage(run, stage_index).start()
     start = _recorded(run, stage_index, segment.start, like=initial)
-    lanes = [Lane(), Lane()]
-    states = replay(
-        run,
-        stage_index,
-        [start, _perturbed(start)],
-        lanes=lanes,
-        steps=segment.steps,
-        on_block=_quiet,
-    ).states
+    states = _carried(run, stage_index, [start, _perturbed(start)], steps=segment.steps)
     recorded = run.recorded(segment.end, boundary=stage_index + 1)
     if segment.end.optimizer is not None:
         # Slots that the checkpoint lacks count as zeros, which they then have to be.
@@ -157,6 +149,25 @@ def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
         noise=noise,
         autocast=autocast_epsilon(run.log.stages[stage_index].precision),
     )
+
+
+def _carried(
+    run: Run, stage_index: int, starts: list[TrainingState], *, steps: range
+) -> list[TrainingState]:
+    """Return the states after some steps.
+
+    Under autocast each goes alone: lanes of one ``vmap`` sum in another order than the training
+    did, which in the lower precision shows, while a lane alone repeats its operations.
+    """
+    alone = autocast_epsilon(run.log.stages[stage_index].precision) > 0
+    together = [[start] for start in starts] if alone else [starts]
+    return [
+        state
+        for part in together
+        for state in replay(
+            run, stage_index, part, lanes=[Lane()] * len(part), steps=steps, on_block=_quiet
+        ).states
+    ]
 
 
 def _recorded(

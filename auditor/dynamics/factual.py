@@ -72,7 +72,7 @@ class FactualStage:
     def arguments(self, block: FactualBlock) -> list[tuple[Tensor, ...]]:
         """Return (row, target, weights, denominator, *inputs) of each step of a block."""
         first, end = block.steps.start, block.steps.stop
-        rows = self._run.hyperparameters(self._index).rows[first:end]
+        rows = self._run.hyperparameters(self._index).step_rows[first:end]
         return step_arguments(rows, self._batches.block(first, end, lanes=(0,)))
 
     def traced(

@@ -38,11 +38,20 @@ class Hyperparameters:
             dtype of the parameters for SGD and float64 for Adam.
         forms: The form of each step.
         slots: Optimizer slots that the stage's arithmetic needs.
+        scales: What a gradient scaler multiplied each step's loss by, [steps]; None without one.
     """
 
     rows: Tensor
     forms: tuple[StepForm, ...]
     slots: tuple[str, ...]
+    scales: Tensor | None = None
+
+    @property
+    def step_rows(self) -> Tensor:
+        """What a step map takes, [steps, H]: the numbers, and last the scale where there is one."""
+        if self.scales is None:
+            return self.rows
+        return torch.cat([self.rows, self.scales[:, None]], dim=1)
 
 
 def stage_hyperparameters(
@@ -74,10 +83,15 @@ def stage_hyperparameters(
             )
     numbers = np.stack([schedule.columns[name] for name in names], axis=-1)  # [steps, G, H]
     adam = stage.optimizer.kind != "sgd"
+    rows = torch.from_numpy(numbers.reshape(stage.steps, -1)).to(
+        device=like.device, dtype=torch.float64 if adam else like.dtype
+    )
+    scales = None
+    if stage.loss_scale is not None:
+        scales = torch.from_numpy(schedule.columns["loss_scale"][:, 0].copy()).to(rows)
     return Hyperparameters(
-        rows=torch.from_numpy(numbers.reshape(stage.steps, -1)).to(
-            device=like.device, dtype=torch.float64 if adam else like.dtype
-        ),
+        rows=rows,
+        scales=scales,
         forms=_adam_forms(stage, numbers) if adam else _sgd_forms(stage, numbers),
         slots=_slots(stage, numbers),
     )

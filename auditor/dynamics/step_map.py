@@ -14,6 +14,7 @@ from auditor.dynamics.clipping import clipped
 from auditor.dynamics.groups import GroupSpan
 from auditor.dynamics.heat import NOISE, SECOND, halves
 from auditor.dynamics.hyperparameters import StepForm
+from auditor.dynamics.loss_scale import scaled_batch, unless_refused, unscaled
 from auditor.dynamics.sgd import SgdForm, sgd_update
 from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState, forward_buffers
 from auditor.model.objective import Minibatch
@@ -39,6 +40,7 @@ class StepMap:
         clipping: What is done with the gradient before the update.
         ema_decay: Of the moving average that follows every step; None without one.
         fraction: b / B where Adam's second moment is rid of a sub-sample's noise, else None.
+        scaled: Whether a gradient scaler trained the stage; then a row ends with its scale.
     """
 
     gradient_of: GradientFunction
@@ -49,6 +51,7 @@ class StepMap:
     clipping: Clipping | None = None
     ema_decay: float | None = None
     fraction: float | None = None
+    scaled: bool = False
 
     def __call__(self, state: TrainingState, batch: Minibatch, row: Tensor) -> TrainingState:
         """Return xi_{k+1}.
@@ -56,19 +59,39 @@ class StepMap:
         Args:
             state: xi_k, without lane axes.
             batch: The step's examples.
-            row: The step's row of :class:`~auditor.dynamics.hyperparameters.Hyperparameters`.
+            row: The step's of :attr:`~auditor.dynamics.hyperparameters.Hyperparameters.step_rows`.
         """
+        if self.scaled:
+            return self._scaled(state, batch, row=row[:-1], scale=row[-1].to(state.theta.dtype))
+        gradient, noise, buffers = self._gradient(state, batch)
+        return self.update(state, gradient, row=row, buffers=buffers, noise=noise)
+
+    def _scaled(
+        self, state: TrainingState, batch: Minibatch, *, row: Tensor, scale: Tensor
+    ) -> TrainingState:
+        gradient, noise, buffers = self._gradient(state, scaled_batch(batch, scale))
+        trained = self.spans[-1].begin
+        gradient, taken = unscaled(gradient, scale, trained=trained)
+        if noise is not None:
+            noise, _ = unscaled(noise, scale.square(), trained=trained)
+        after = self.update(state, gradient, row=row, buffers=buffers, noise=noise)
+        return unless_refused(state, after, taken)
+
+    def _gradient(
+        self, state: TrainingState, batch: Minibatch
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Return the gradient, its noise where that is taken out of Adam's v, and the buffers."""
         buffers = forward_buffers(state, self.constants)
         if self.fraction is None:
-            gradient, new_buffers = self.gradient_of(state.theta, buffers, batch)
-            return self.update(state, gradient, row=row, buffers=new_buffers)
+            gradient, after = self.gradient_of(state.theta, buffers, batch)
+            return gradient, None, after
         first, second, part = halves(batch)
         one, buffers = self.gradient_of(state.theta, buffers, first)
         moved = {**forward_buffers(state, self.constants), **buffers}
         other, buffers = self.gradient_of(state.theta, moved, second)
         gradient = part * one + (1 - part) * other
         noise = part * (1 - part) * (one - other).square()
-        return self.update(state, gradient, row=row, buffers=buffers, noise=noise)
+        return gradient, noise, buffers
 
     def update(
         self,

@@ -70,6 +70,7 @@ def step_map(
         clipping=run.log.stages[stage_index].clipping,
         ema_decay=run.log.stages[stage_index].ema_decay,
         fraction=fraction,
+        scaled=run.log.stages[stage_index].loss_scale is not None,
     )
 
 

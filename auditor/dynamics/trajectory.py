@@ -227,7 +227,8 @@ class _Group:
     def _rows(self, span: Span) -> Tensor:
         """Return the numbers of a span's steps, [steps, H], or [steps, L, H] where lanes differ."""
         rows = [
-            self._numbers[lane].rows[span.steps.start : span.steps.stop] for lane in span.moving
+            self._numbers[lane].step_rows[span.steps.start : span.steps.stop]
+            for lane in span.moving
         ]
         return torch.stack(rows, dim=1) if self._numbers_differ(span) else rows[0]
 

@@ -44,6 +44,8 @@ def complete_stage(
         changes["skipped"] = tuple(table.skipped)
     if table.recorded_denominators:
         changes["loss_denominator"] = "recorded"
+    if table.recorded_scales:
+        changes["loss_scale"] = "recorded"
     if captured:
         changes["stochastic"] = stage.stochastic.model_copy(update={"augmentation": "recorded"})
     finished = stage.model_copy(update=changes)

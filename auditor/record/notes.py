@@ -26,6 +26,7 @@ class Notes:
         rows: Examples of each step.
         numbers: Hyperparameters of each step and trained group.
         denominators: What each step's sum of losses is divided by, where that was declared.
+        scales: What a gradient scaler multiplied each step's loss by.
         skipped: Steps before which a step was skipped.
         checkpoints: By the step at whose start they were taken.
         captured: The dataset of tensors that the model saw, as far as it was written.
@@ -36,6 +37,7 @@ class Notes:
     rows: list[tuple[BatchRow, ...]] = field(default_factory=list)
     numbers: list[list[dict[str, float]]] = field(default_factory=list)
     denominators: list[float | None] = field(default_factory=list)
+    scales: list[float | None] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     captured: dict[str, Dataset] = field(default_factory=dict)
@@ -85,6 +87,7 @@ def _note(notes: Notes, line: Mapping[str, Any]) -> None:
         notes.rows.append(tuple(decode_row(row) for row in line["rows"]))
         notes.numbers.append(line["numbers"])
         notes.denominators.append(line["denominator"])
+        notes.scales.append(line.get("scale"))
         notes.skipped += [line["step"]] * line["skipped_before"]
     elif "checkpoint" in line:
         checkpoint = _record(Checkpoint, line["checkpoint"])

@@ -24,6 +24,7 @@ from auditor.record.graphs import Exporter
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.preprocessing import Preprocessing
 from auditor.record.run_facts import device_of, hardware_of, own_version
+from auditor.record.scaler import LossScaler
 from auditor.record.self_check import require_reproducible
 from auditor.record.sink import FolderSink, JournalingSink, LogSink
 from auditor.record.snapshot import (
@@ -33,8 +34,9 @@ from auditor.record.snapshot import (
     holders_of,
     parameter_names,
 )
-from auditor.record.stage import SelfCheck, StageRecorder, StageSettings
+from auditor.record.stage import StageRecorder
 from auditor.record.stage_journal import StageJournal
+from auditor.record.stage_settings import SelfCheck, StageSettings
 from auditor.record.transition import StateChange, state_change
 from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.digest import Digest
@@ -168,6 +170,7 @@ class Recorder:
         ema_decay: float | None = None,
         ema_from: Literal["stage_start", "first_step"] = "stage_start",
         clipping: Clipping | None = None,
+        scaler: LossScaler | None = None,
         augmentation: Literal["none", "not_recorded"] = "none",
         precision: str | None = None,
         cadence_steps: int | None = None,
@@ -200,6 +203,8 @@ class Recorder:
             ema_from: Whether the average starts with the parameters at the stage's start, or with
                 those after its first step, as ``torch.optim.swa_utils.AveragedModel`` does.
             clipping: Gradient clipping before the step.
+            scaler: The ``torch.amp.GradScaler`` that takes the steps: its scales are recorded, and
+                a batch whose step it refuses is left out.
             augmentation: ``not_recorded`` when the model saw other tensors than the columns hold.
             precision: The parameters' by default.
             cadence_steps: Keep a checkpoint every so many steps.
@@ -274,9 +279,11 @@ class Recorder:
                 ),
                 example_inputs=example_inputs,
                 average=ema,
+                scaler=scaler,
             )
             stage.open()
             yield stage
+            stage.settle_refused()
             stage.close()
             finishing = True
             self._finish(stage, change=change)

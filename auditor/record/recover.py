@@ -102,6 +102,7 @@ def _with_open_stage(notes: Notes, blobs: BlobStore, *, gaps: list[str]) -> Stag
         rows=notes.rows[: last - first],
         numbers=notes.numbers[: last - first],
         denominators=notes.denominators[: last - first],
+        scales=notes.scales[: last - first],
         skipped=[step for step in notes.skipped if step < last],
     )
     boundary = usable[-1].model_copy(update={"role": CheckpointRole.BOUNDARY})

@@ -105,6 +105,8 @@ def _likely_causes(stage: Stage, facts: ForwardFacts) -> str:
         causes.append("padding tokens that reach the loss (an embedding with padding_idx)")
     if facts.lower_precision:
         causes.append("autocast")
+        if stage.loss_scale is None:
+            causes.append("a gradient scaler that was not passed as scaler=...")
     causes += [
         f"another loss than {stage.loss.kind} ({stage.loss.reduction})",
         "augmentation that the declared columns do not hold (use stage.batch_tensors)",

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
@@ -17,6 +16,7 @@ from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.positions import Indices, Weights, declared_row
+from auditor.record.scaler import LossScaler, ScalerWatch
 from auditor.record.snapshot import (
     Snapshot,
     copy_state,
@@ -25,47 +25,20 @@ from auditor.record.snapshot import (
     parameter_names,
 )
 from auditor.record.stage_journal import StageJournal
+from auditor.record.stage_settings import StageSettings
 from auditor.record.steps import StepTable, weighs_microbatches
 from auditor.record.writer import BackgroundWriter
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.log import (
-    Bindings,
     Checkpoint,
     CheckpointRole,
-    Clipping,
-    Loss,
-    StageKind,
     StageLog,
 )
-from auditor.stagelog.record import DigestField, Name, Record
 from auditor.stagelog.rules_stages import WITNESS_STEPS
 from auditor.stagelog.unsupported import refuse_loss, refuse_optimizer
 
 NOTED_STEPS = 64
 """Steps are noted in the journal this often, and whenever a checkpoint is kept."""
-
-SelfCheck = Literal["replay", "off"]
-
-
-class StageSettings(Record):
-    """What a stage is, as the caller of :meth:`Recorder.stage` declared it."""
-
-    name: Name
-    kind: StageKind
-    bindings: Bindings
-    loss: Loss
-    accumulation: Annotated[int, Field(ge=1)]
-    accumulated: Literal["microbatches", "step"]
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    ema_from: Literal["stage_start", "first_step"]
-    clipping: Clipping | None
-    augmentation: Literal["none", "not_recorded"]
-    precision: str | None
-    cadence_steps: Annotated[int, Field(ge=1)] | None
-    self_check: SelfCheck
-    generated_by: Name | None
-    tokenizer: DigestField | None
-    preprocessing: DigestField | None
 
 
 @final
@@ -86,6 +59,7 @@ class StageRecorder:
     export: Callable[[tuple[Tensor, ...]], bytes]
     example_inputs: tuple[Tensor, ...] | None
     average: nn.Module | None
+    scaler: LossScaler | None
     blobs: BlobStore
     writer: BackgroundWriter
     journal: StageJournal
@@ -102,6 +76,7 @@ class StageRecorder:
 
     def __post_init__(self) -> None:
         self.arithmetic = describe_optimizer(self.optimizer)
+        self._watch = ScalerWatch(scaler=self.scaler)
         if self.settings.self_check == "replay":
             # Now, not when the stage closes after hours of training.
             where = f"stage {self.settings.name!r}"
@@ -206,10 +181,27 @@ class StageRecorder:
     def skip_step(self) -> None:
         """Declare that the update of the declared batch did not take place.
 
-        For a gradient scaler that met infinity: ``optimizer.step()`` was not executed, parameters
-        and optimizer are as before, and the batch is no part of the recorded steps.
+        For a gradient scaler that met infinity and was not passed as ``scaler``:
+        ``optimizer.step()`` was not executed, parameters and optimizer are as before, and the batch
+        is no part of the recorded steps.
+
+        Raises:
+            UnsupportedError: If its forward pass moved running statistics all the same.
         """
+        if self.facts.batch_norm == "batch" and self.settings.self_check == "replay":
+            raise UnsupportedError(
+                self.table.where,
+                expected="no skipped step in a stage whose batch norm is in train mode",
+                found="one, whose forward pass moved running statistics",
+                remedy="Start the scaler where nothing overflows, such as "
+                "GradScaler(init_scale=1024.0), or train under autocast in bfloat16.",
+            )
         self.table.skip()
+
+    def settle_refused(self) -> None:
+        """Drop a declared batch that the scaler has refused to step on."""
+        if self.table.pending and self._watch.has_refused():
+            self.skip_step()
 
     def snapshot(self) -> Snapshot:
         """Return the training state as it is now."""
@@ -282,6 +274,7 @@ class StageRecorder:
                 self.table.rows[position],
                 self.table.trained_numbers(position),
                 denominator=self.table.denominators[position],
+                scale=self.table.scales[position],
                 skipped_before=self.table.skipped.count(self.first_step + position),
             )
         self._noted = max(self._noted, end)
@@ -310,6 +303,9 @@ class StageRecorder:
         part: int | None,
     ) -> None:
         row = declared_row(dataset, indices, weights, examples=examples, where=self.table.where)
+        self.settle_refused()
+        if not self.table.pending:
+            self._watch.batch_declared()
         self.table.declare(row, microbatch=part)
         self.used[dataset] = None
 
@@ -364,7 +360,7 @@ class StageRecorder:
                 found="a closure",
                 remedy="Compute the gradients before the step.",
             )
-        self.table.begin_step(optimizer)
+        self.table.begin_step(optimizer, scale=self._watch.scale)
 
     def _after_step(self, *_: object) -> None:
         self.writer.require_sound()  # a full disk is told now, not when the stage closes

@@ -60,6 +60,7 @@ class StageJournal:
         numbers: Sequence[Mapping[str, float]],
         *,
         denominator: float | None,
+        scale: float | None,
         skipped_before: int,
     ) -> None:
         """Note a step that was taken.
@@ -69,6 +70,7 @@ class StageJournal:
             rows: Its examples.
             numbers: Hyperparameters of each trained group.
             denominator: What its sum of losses is divided by, where that was declared.
+            scale: What a gradient scaler multiplied its loss by.
             skipped_before: How many steps were skipped between the step before and this one.
         """
         if self._journal is not None:
@@ -77,6 +79,7 @@ class StageJournal:
                 "rows": [encode_row(row) for row in rows],
                 "numbers": [dict(group) for group in numbers],
                 "denominator": denominator,
+                "scale": scale,
                 "skipped_before": skipped_before,
             })
 

@@ -40,6 +40,7 @@ class StepTable:
             examples: see :func:`weighs_microbatches`.
         skipped: Steps before which a step was skipped.
         denominators: What each step's sum of losses is divided by, where that was declared.
+        scales: What a gradient scaler multiplied each step's loss by.
     """
 
     stage: str
@@ -53,6 +54,7 @@ class StepTable:
     numbers: list[list[dict[str, float]]] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     denominators: list[float | None] = field(default_factory=list)
+    scales: list[float | None] = field(default_factory=list)
     _pending: list[BatchRow] = field(default_factory=list)
     _denominator: float | None = None
     _moved: list[list[bool]] = field(default_factory=list)
@@ -71,6 +73,16 @@ class StepTable:
     def recorded_denominators(self) -> bool:
         """Whether steps have denominators of their own."""
         return any(value is not None for value in self.denominators)
+
+    @property
+    def recorded_scales(self) -> bool:
+        """Whether a gradient scaler took the steps."""
+        return any(value is not None for value in self.scales)
+
+    @property
+    def pending(self) -> bool:
+        """Whether examples are declared that no step has used."""
+        return bool(self._pending)
 
     def declare(self, row: BatchRow, *, microbatch: int | None) -> None:
         """Note examples of the next step.
@@ -93,7 +105,7 @@ class StepTable:
                 self.where,
                 expected="optimizer.step() after each declared batch",
                 found=f"a second batch of {row.dataset!r} before the step",
-                remedy="Call stage.skip_step() where a gradient scaler skipped the step; for "
+                remedy="Pass scaler=... to recorder.stage where a gradient scaler skips steps; for "
                 "gradient accumulation declare accumulation=... in recorder.stage.",
             )
         self._pending.append(
@@ -131,8 +143,12 @@ class StepTable:
         self._pending, self._denominator = [], None
         self.skipped.append(self.next_step)
 
-    def begin_step(self, optimizer: TorchOptimizer) -> None:
+    def begin_step(self, optimizer: TorchOptimizer, *, scale: float | None = None) -> None:
         """Note the numbers and parameters that ``optimizer.step()`` is about to use.
+
+        Args:
+            optimizer: Whose step it is.
+            scale: What a gradient scaler multiplied the loss by.
 
         Raises:
             StageLogError: If no batch was declared or other parameters are trained than before.
@@ -150,6 +166,7 @@ class StepTable:
         ])
         self.rows.append(tuple(self._weighted(self._pending)))
         self.denominators.append(self._denominator)
+        self.scales.append(scale)
         self._pending, self._denominator = [], None
 
     def require_complete(self) -> None:
@@ -190,6 +207,9 @@ class StepTable:
         if self.recorded_denominators:
             own = np.array(self.denominators, dtype=np.float64)
             columns["denominator"] = np.repeat(own[:, None], len(used), axis=1)
+        if self.recorded_scales:
+            scales = np.array(self.scales, dtype=np.float64)
+            columns["loss_scale"] = np.repeat(scales[:, None], len(used), axis=1)
         return Schedule(first_step=self.first_step, columns=columns)
 
     def batches(self) -> Batches:

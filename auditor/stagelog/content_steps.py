@@ -66,11 +66,25 @@ def check_schedule_content(stage: Stage, blobs: BlobStore, *, where: str) -> Che
                 found="none",
                 remedy="Record every hyperparameter of the optimizer.",
             )
+    if stage.loss_scale == "recorded":
+        _require_scales(schedule, where=where)
     for name, values in schedule.columns.items():
         _check_domain(name, values, first_step=stage.first_step, where=where)
     if stage.optimizer.kind == "sgd":
         _check_momentum(stage, schedule, where=where)
     return CheckedSchedule(schedule=schedule)
+
+
+def _require_scales(schedule: Schedule, *, where: str) -> None:
+    """Refuse a stage of a gradient scaler whose scales are not all there."""
+    scales = schedule.columns.get("loss_scale")
+    if scales is None or np.isnan(scales).any() or (scales != scales[:, :1]).any():
+        raise StageLogError(
+            f"{where}.loss_scale",
+            expected="a number for every step, the same for all groups",
+            found="none" if scales is None else "a null, or several numbers for one step",
+            remedy="Record what the scaler multiplied each step's loss by.",
+        )
 
 
 def check_batches_content(log: StageLog, stage: Stage, blobs: BlobStore, *, where: str) -> None:
@@ -147,7 +161,7 @@ def _check_domain(name: str, values: np.ndarray, *, first_step: int, where: str)
             domain, right = "a finite number >= 0", finite & (values >= 0)
         case "beta1" | "beta2":
             domain, right = "a number in [0, 1)", finite & (values >= 0) & (values < 1)
-        case "eps" | "clip_norm" | "denominator":
+        case "eps" | "clip_norm" | "denominator" | "loss_scale":
             domain, right = "a finite number > 0", finite & (values > 0)
         case _:
             domain, right = "a finite number", finite

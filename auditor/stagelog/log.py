@@ -211,6 +211,7 @@ class Stage(Record):
     precision: str = "float32"
     stochastic: Stochastic = Stochastic()
     loss_denominator: Literal["rows", "recorded"] = "rows"
+    loss_scale: Literal["recorded"] | None = None  # a scaler refuses steps that overflow
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None  # the stage ends with its average
     ema_from: Literal["first_step"] | None = None  # None: the average starts with the stage
     tokenizer: DigestField | None = None  # of what turned texts into the columns

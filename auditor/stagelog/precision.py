@@ -3,7 +3,10 @@
 PLAIN = ("float32", "float64")
 """Parameters and operations have one precision."""
 
-AUTOCAST = {"autocast bfloat16 over float32": "bfloat16"}
+AUTOCAST = {
+    "autocast bfloat16 over float32": "bfloat16",
+    "autocast float16 over float32": "float16",
+}
 """Operations in the lower precision that autocast chooses, over float32 parameters."""
 
 PRECISIONS = (*PLAIN, *AUTOCAST)

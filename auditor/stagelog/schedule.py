@@ -12,7 +12,7 @@ from auditor.stagelog.optimizer_columns import ADAM_COLUMNS, SGD_COLUMNS
 
 MAX_ROWS = 10**7
 
-OPTIONAL_COLUMNS = ("clip_norm", "loss", "grad_norm", "denominator")
+OPTIONAL_COLUMNS = ("clip_norm", "loss", "grad_norm", "denominator", "loss_scale")
 """Facts beside the arithmetic; a value that was not available is null in the file, NaN here."""
 
 _KNOWN = frozenset((*SGD_COLUMNS, *ADAM_COLUMNS, *OPTIONAL_COLUMNS))

@@ -111,8 +111,8 @@ def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
             f"{where}.precision",
             expected=" or ".join(PRECISIONS),
             found=stage.precision,
-            remedy="Train this stage in float32, or under torch.autocast in bfloat16 over float32 "
-            "parameters; float16 needs a gradient scaler, whose scales are not replayed.",
+            remedy="Train this stage in float32, or under torch.autocast in bfloat16 or float16 "
+            "over float32 parameters.",
         )
 
 

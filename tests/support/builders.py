@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from auditor.record.evalset import write_evaluation_set
 from auditor.record.export import export_graph
 from auditor.record.recorder import Recorder
-from auditor.record.stage import SelfCheck
+from auditor.record.stage_settings import SelfCheck
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes, digest_of
 from auditor.stagelog.log import StageLog

@@ -10,7 +10,8 @@ from torch.optim.optimizer import Optimizer as TorchOptimizer
 from auditor.record.encodings import Declared
 from auditor.record.preprocessing import Preprocessing
 from auditor.record.recorder import Recorder
-from auditor.record.stage import SelfCheck, StageRecorder
+from auditor.record.stage import StageRecorder
+from auditor.record.stage_settings import SelfCheck
 from auditor.stagelog.log import Clipping, Loss, StageKind
 
 

@@ -111,8 +111,8 @@ def require_recordable(trainer: Any, model: nn.Module) -> None:  # noqa: ANN401 
     """
     args = trainer.args
     checks: tuple[tuple[object, str, str], ...] = (
-        (args.fp16, "fp16", "Train with bf16=True or in float32: the scales of a gradient scaler "
-         "are not replayed."),
+        (args.fp16, "fp16", "Train with bf16=True or in float32; or write the loop with "
+         "torch.amp.GradScaler and record it with recorder.stage(scaler=...)."),
         (args.torch_compile, "torch_compile", "Train without it: what is compiled calls no hooks."),
         (args.load_best_model_at_end, "load_best_model_at_end", "Load the best checkpoint after "
          "the stage: the log ends with the state after the last step."),

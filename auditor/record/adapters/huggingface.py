@@ -25,7 +25,7 @@ from auditor.record.datasets import DatasetHandle
 from auditor.record.encodings import preprocessing_of, tokenizer_of
 from auditor.record.evalset import ColumnValues
 from auditor.record.recorder import Recorder
-from auditor.record.stage import SelfCheck
+from auditor.record.stage_settings import SelfCheck
 from auditor.stagelog.log import Loss, StageKind
 
 with needs_extra("huggingface", purpose="recording with huggingface"):

@@ -20,6 +20,7 @@ from auditor.record.sink import LogSink
 from auditor.stagelog.content import check_content
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.log import StageLog
+from auditor.stagelog.schedule import read_schedule
 from tests.support.builders import (
     FixedClock,
     export_once,
@@ -314,11 +315,13 @@ def test_denominators_and_skipped_steps_are_in_the_recovered_stage(tmp_path: Pat
     columns = make_columns()
     data = recorder.dataset("data", columns)
     optimizer = make_optimizer("sgd", network)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
 
     def loop() -> None:
         with recorder.stage(
-            "facts", optimizer=optimizer, loss="cross_entropy", inputs={"x": "x"}, target="label"
-        ) as stage:
+            "facts", optimizer=optimizer, loss="cross_entropy", inputs={"x": "x"}, target="label",
+            scaler=scaler,
+        ) as stage:  # fmt: skip
             for step in range(6):
                 rows = torch.arange(8) + step
                 stage.batch(data, rows)
@@ -334,3 +337,6 @@ def test_denominators_and_skipped_steps_are_in_the_recovered_stage(tmp_path: Pat
 
     (facts,) = recovered(tmp_path).stages
     assert (facts.steps, facts.skipped, facts.loss_denominator) == (5, (2,), "recorded")
+    assert facts.loss_scale == "recorded"
+    schedule = FolderBlobs(tmp_path / BLOBS_FOLDER).read(Digest(str(facts.schedule)))
+    assert (read_schedule(schedule, where="schedule").columns["loss_scale"] == 4.0).all()

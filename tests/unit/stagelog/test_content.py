@@ -235,3 +235,15 @@ def test_evaluation_set_is_checked_like_a_dataset(run: RecordedRun) -> None:
     wrong = evaluation.dataset.model_copy(update={"shards": shards})
     with pytest.raises(StageLogError, match="shards"):
         check_evaluation_content(evaluation.model_copy(update={"dataset": wrong}), run.blobs)
+
+
+@pytest.mark.parametrize("found", [None, np.nan])
+def test_a_scaler_needs_its_scale_for_every_step(run: RecordedRun, found: float | None) -> None:
+    def change(columns: dict[str, np.ndarray]) -> None:
+        if found is not None:
+            columns["loss_scale"] = np.full_like(columns["lr"], 1024.0)
+            columns["loss_scale"][1] = found
+
+    scaled = with_stage(run, 0, loss_scale="recorded")
+
+    assert "schedule.loss_scale" in refusal(with_columns(scaled, 0, change)).where

@@ -55,8 +55,9 @@ def test_which_means_are_divided_by_their_targets(options: dict[str, Any], uneve
     assert divides_by_targets(Loss(**options)) is uneven
 
 
-def test_precisions_of_autocast() -> None:
-    autocast = "autocast bfloat16 over float32"
+@pytest.mark.parametrize("lower", ["bfloat16", "float16"])
+def test_precisions_of_autocast(lower: str) -> None:
+    autocast = f"autocast {lower} over float32"
 
-    assert (lower_precision(autocast), parameter_precision(autocast)) == ("bfloat16", "float32")
+    assert (lower_precision(autocast), parameter_precision(autocast)) == (lower, "float32")
     assert (lower_precision("float64"), parameter_precision("float64")) == (None, "float64")

@@ -17,7 +17,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"loss": {"kind": "mse", "over": "tokens"}}, "stages[1].loss.over"),
     ({"loss": {"kind": "own"}}, "stages[1].loss.kind"),
     ({"precision": "bfloat16"}, "stages[1].precision"),
-    ({"precision": "autocast float16 over float32"}, "stages[1].precision"),
+    ({"precision": "float16"}, "stages[1].precision"),
+    ({"precision": "autocast float16 over float64"}, "stages[1].precision"),
     ({"precision": "float64"}, 'parameters["weight"].dtype'),
     ({"stochastic": {"dropout": "not_recorded"}}, "stages[1].stochastic.dropout"),
     ({"stochastic": {"dropout": "seeded"}}, "stages[1].stochastic.dropout"),
@@ -48,6 +49,7 @@ def test_what_is_not_treated_is_valid_but_refused_by_name(
     "changes",
     [
         {"accumulation": 4},
+        {"precision": "autocast float16 over float32", "loss_scale": "recorded"},
         {"optimizer": {"kind": "adamw"}},
         {"optimizer": {"kind": "sgd", "nesterov": True}},
         {"loss": {"kind": "binary_cross_entropy_with_logits", "reduction": "sum"}},

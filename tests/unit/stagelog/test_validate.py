@@ -254,5 +254,5 @@ def test_fields_that_came_later_leave_older_logs_their_identity() -> None:
     """A manifest without them has to be its own canonical form, or it would be refused."""
     stage = plain()["stages"][0]
 
-    assert set(stage) & {"accumulated", "skipped", "ema_decay", "ema_from"} == set()
+    assert set(stage) & {"accumulated", "skipped", "ema_decay", "ema_from", "loss_scale"} == set()
     assert set(stage["loss"]) & {"pos_weight", "beta", "reference", "graph"} == set()
