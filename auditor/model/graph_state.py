@@ -10,6 +10,11 @@ from auditor.stagelog.log import GraphValue, ParameterInfo, StageLog
 from auditor.stagelog.rules_parameters import present_after
 
 _REMEDY = "Export the graph again from the model that was trained (auditor.record.export_graph)."
+_UNREAD = (
+    "If the model's forward does not use it, remove it from the module before training (such as "
+    "model.pooler = None); else export the graph again from the model that was trained "
+    "(auditor.record.export_graph)."
+)
 _UNOPTIMISED = (
     f"The exporter's optimiser, on by default, changed the parameters: export with {EXPORT_CALL}, "
     "or auditor.record.export_graph."
@@ -78,7 +83,7 @@ def require_state(graph: GraphDescription, names: Mapping[str, ParameterInfo]) -
             cause = why_missing(name, graph, names=names)
             if cause is not None:
                 found = f"{found}, but {cause}"
-            remedy = _REMEDY if cause is None else _UNOPTIMISED
+            remedy = _UNREAD if cause is None else _UNOPTIMISED
             _mismatch(name, "a parameter that the graph's outputs depend on", found, remedy=remedy)
     copy = copied_weight(graph, names=names)
     if copy is not None:

@@ -1,12 +1,15 @@
+from collections.abc import Callable
+
 import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import UnsupportedError
+from auditor.errors import InputError, UnsupportedError
 from auditor.model.onnx_graph import check_graph
+from auditor.model.onnx_model import OnnxModel
 from auditor.record.export import export_graph
-from tests.support.models import build_module
+from tests.support.models import build_module, named_parameters, state_infos
 
 IMAGES = torch.randn(2, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.tensor([[1, 2, 3, 4, 0, 0], [5, 6, 7, 8, 9, 1]])
@@ -87,3 +90,97 @@ def test_operator_that_an_audit_does_not_treat_is_refused_when_recording() -> No
 
     with pytest.raises(UnsupportedError, match="NonZero"):
         export_graph(Sorting(), (IMAGES,), input_names=["x"])
+
+
+class Layer(nn.Module):
+    """A linear layer, and what a test does with its result and the first input."""
+
+    def __init__(self, finish: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.finish = nn.Linear(3, 3), finish
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(self.linear(x), x)
+
+
+class Product(nn.Module):
+    """A function of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        return self.linear(x) * scale
+
+
+ROWS = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+SIZES = {
+    "a size as a number": (lambda y, _: y.reshape(4, 3), "batches of 4 only"),
+    "a size as an integer": (lambda y, x: y + torch.ones(int(x.shape[0]), 1), "batches of 4 only"),
+    "a loop": (lambda y, x: torch.stack([y[i] for i in range(len(x))]), "batches of 4 only"),
+    "a branch": (lambda y, x: y if x.shape[0] > 3 else -y, "batches of 4 to any number"),
+    "another branch": (lambda y, x: y if x.shape[0] < 9 else -y, "batches of 0 to 8"),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_forward_that_depends_on_the_length_of_the_batch_is_refused(case: str) -> None:
+    finish, found = SIZES[case]
+
+    with pytest.raises(UnsupportedError, match=rf"{found}.*x\.shape\[0\] or -1 instead"):
+        export_graph(Layer(finish), (ROWS,), input_names=["x"])
+
+
+def test_one_tensor_for_two_inputs_is_two_inputs() -> None:
+    module = Product()
+    first, second = ROWS[:3], ROWS[1:]
+
+    blob = export_graph(module, (ROWS, ROWS), input_names=["x", "scale"])
+
+    plan = OnnxModel.load(blob, names=state_infos(module)).specialise(((3, 3),) * 2, mode="eval")
+    found = plan(named_parameters(module), {}, first, second).values[0]
+    torch.testing.assert_close(found, module(first, second).detach())
+
+
+def test_input_that_the_forward_ignores_stays_an_input() -> None:
+    class First(Product):
+        def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+            return self.linear(x)
+
+    graph = check_graph(export_graph(First(), (ROWS, ROWS), input_names=["x", "scale"]))
+
+    assert [value.name for value in graph.inputs[:2]] == ["x", "scale"]
+
+
+def test_parameter_that_the_forward_ignores_is_refused_with_what_to_do() -> None:
+    module = Product()
+    module.pooler = nn.Linear(3, 3)
+
+    with pytest.raises(InputError, match=r"pooler\.weight.*remove it from the module"):
+        export_graph(module, (ROWS, ROWS), input_names=["x", "scale"])
+
+    module.pooler = None
+    export_graph(module, (ROWS, ROWS), input_names=["x", "scale"])
+
+
+@pytest.mark.parametrize(
+    "inputs", [(), (ROWS, torch.tensor(2.0)), (ROWS, ROWS[:2])], ids=["none", "number", "other"]
+)
+def test_inputs_that_are_no_minibatch_are_refused(inputs: tuple[Tensor, ...]) -> None:
+    with pytest.raises(InputError, match="first axis is the same minibatch"):
+        export_graph(Product(), inputs, input_names=["x", "scale"])
+
+
+@pytest.mark.parametrize("names", [["x"], ["x", "x"], ["x", "linear.weight"]])
+def test_names_that_do_not_fit_the_inputs_are_refused(names: list[str]) -> None:
+    with pytest.raises(InputError, match="2 different names, none of them a parameter's"):
+        export_graph(Product(), (ROWS, ROWS), input_names=names)
+
+
+def test_reason_of_the_exporter_is_told_in_one_line() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        export_graph(Product(), (ROWS,), input_names=["x"])
+
+    assert "TypeError: missing a required argument: 'scale'" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
