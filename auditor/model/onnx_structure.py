@@ -5,6 +5,7 @@ Sizes come before parsing; then what no accepted model has, with or without weig
 
 import itertools
 from collections.abc import Iterator
+from typing import cast
 
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, defs
@@ -28,7 +29,8 @@ def parse_model(
     """
     require_at_most("ONNX file", len(blob), largest, what="bytes")
     try:
-        model = ModelProto.FromString(bytes(blob))
+        # The stubs want bytes, the parser any buffer: a mapped file is not copied.
+        model = ModelProto.FromString(cast("bytes", blob))
     except DecodeError as error:
         raise InputError(
             "ONNX file", expected="a protobuf message", found=str(error), remedy=_REMEDY

@@ -123,11 +123,13 @@ def tensor_array(tensor: TensorProto, *, where: str) -> np.ndarray:
         InputError: If an entry does not fit the dtype.
     """
     try:
-        return np.array(numpy_helper.to_array(tensor))
+        array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OverflowError, onnx.checker.ValidationError) as error:
         raise InputError(
             where, expected="a readable tensor", found=str(error), remedy=_REMEDY
         ) from error
+    # Of raw data it is a view of bytes, and torch wants memory that can be written.
+    return array if array.flags.writeable else array.copy()
 
 
 def _encoding(data_type: int, *, where: str) -> TensorEncoding:
