@@ -103,10 +103,13 @@ class SignalSource:
         """Return the three parts of an example's signals, without the axis n."""
         target, factor, directions = loss
         single = tuple(tensor.unsqueeze(0) for tensor in inputs)
+        graph_inputs, keys = self._objective.split(single)
 
         def output(diagonal: Named, offsets: dict[int, Tensor]) -> tuple[Tensor, Named]:
             named = {**self._named, **diagonal}
-            outputs, seen = self._plan.observed(named, self._buffers, *single, offsets=offsets)
+            outputs, seen = self._plan.observed(
+                named, self._buffers, *graph_inputs, offsets=offsets, keys=keys
+            )
             activations = {
                 site.weight: self._activation(site, seen[site.step].arguments[site.activation])
                 for site in self.sites
@@ -147,10 +150,11 @@ class SignalSource:
     def _zero_offsets(self) -> dict[int, Tensor]:
         """Return a zero in the shape of every site's result for one example."""
         zero = next(iter(self._named.values())).new_zeros(())
+        inputs, keys = self._objective.split([tensor[:1] for tensor in self._sample.inputs])
+        offsets = {site.step: zero for site in self.sites}
         _, seen = self._plan.observed(
-            self._named, self._buffers, *(tensor[:1] for tensor in self._sample.inputs),
-            offsets={site.step: zero for site in self.sites},
-        )  # fmt: skip
+            self._named, self._buffers, *inputs, offsets=offsets, keys=keys
+        )
         return {step: torch.zeros_like(observed.result) for step, observed in seen.items()}
 
 

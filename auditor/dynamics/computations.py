@@ -70,6 +70,7 @@ def graph_computations(run: Run, stage: int) -> Computations:
             layout=layout,
             mode=forward_mode(graph),
             precision=own.precision,
+            masked=own.masked,
             loss_model=_loss_model(run, own),
         ),
         forward=forward,

@@ -137,6 +137,7 @@ def _replaced(
         weights=recorded.weights,
         offsets=recorded.offsets,
         microbatch=recorded.microbatch,
+        keys=recorded.keys,
     )
 
 

@@ -58,7 +58,7 @@ class BlockExamples:
     """What n consecutive steps of equal size use; lane axes are left out when all lanes agree.
 
     Attributes:
-        inputs: Graph inputs, each [n, (L,) b, *shape].
+        inputs: Graph inputs, each [n, (L,) b, *shape]; with recorded dropout last its keys.
         target: [n, (L,) b, ...].
         weights: [n, (L,) b].
         denominator: [n].
@@ -76,7 +76,7 @@ class Pooled:
     """Examples of several steps together, m for each lane.
 
     Attributes:
-        inputs: Graph inputs, each [L, m, *shape].
+        inputs: Graph inputs, each [L, m, *shape]; with recorded dropout last its keys.
         target: [L, m, ...].
         weights: [L, m].
         step_examples: B, how many examples one of the steps has.
@@ -145,7 +145,7 @@ class StageBatches:
         """
         shared = self.shared(lanes)
         wanted = lanes[:1] if shared else lanes
-        rows, weights = zip(*(self._rows(lane, first, end) for lane in wanted), strict=True)
+        rows, weights, keys = zip(*(self._rows(lane, first, end) for lane in wanted), strict=True)
         index = torch.from_numpy(np.stack(rows, axis=1))  # [n, L, b]
         index = (index[:, 0] if shared else index).to(self._like.device)
         factor = self._weights(index, weights)
@@ -153,7 +153,7 @@ class StageBatches:
         whole = self._full_sizes[first:end] if is_mean(self._stage) else 1.0
         denominator = torch.from_numpy(scale * whole).to(self._like)  # [n]
         return BlockExamples(
-            inputs=tuple(self._pool.gather(name, index) for name in self._pool.inputs),
+            inputs=self._inputs(index, keys),
             target=self._pool.gather(self._stage.bindings.target, index),
             weights=factor,
             denominator=denominator,
@@ -171,16 +171,17 @@ class StageBatches:
             drawn: For each, which part of the examples is drawn, for which seed and replica.
         """
         step = self._stage.first_step + first
-        rows, weights = [], []
+        rows, weights, keys = [], [], []
         for lane, own in zip(lanes, drawn, strict=True):
-            of_lane, factor = self._rows(lane, first, end)
+            of_lane, factor, places = self._rows(lane, first, end)
             key = (own.seed, self._run.log_digest, step, own.replica)
             kept = subsample(of_lane.size, fraction=own.fraction, key=key)
             rows.append(of_lane.reshape(-1)[kept])
             weights.append(None if factor is None else factor.reshape(1, -1)[:, kept])
+            keys.append(None if places is None else places.reshape(-1)[kept])
         index = torch.from_numpy(np.stack(rows)).to(self._like.device)  # [L, m]
         return Pooled(
-            inputs=tuple(self._pool.gather(name, index) for name in self._pool.inputs),
+            inputs=self._inputs(index, keys),
             target=self._pool.gather(self._stage.bindings.target, index),
             weights=self._weights(index[None], weights)[0],
             step_examples=int(self.sizes[first]),
@@ -201,12 +202,24 @@ class StageBatches:
         drawn = (own.seed, own.replica, own.draw) if own.fraction < 1 else ()
         return (id(self._examples[lane]), drawn)
 
-    def _rows(self, lane: int, first: int, end: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return pool rows and weights of one lane, [n, b] each."""
+    def _inputs(self, index: Tensor, keys: Sequence[np.ndarray | None]) -> tuple[Tensor, ...]:
+        """Return the graph's inputs at pool rows, and the keys of the masks that belong to them."""
+        inputs = tuple(self._pool.gather(name, index) for name in self._pool.inputs)
+        held = [own for own in keys if own is not None]
+        if not held:
+            return inputs
+        stacked = torch.from_numpy(np.stack(held, axis=-2)).to(index.device)
+        return (*inputs, stacked.reshape(index.shape))
+
+    def _rows(
+        self, lane: int, first: int, end: int
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Return pool rows, weights and keys of one lane, [n, b] each."""
         own, examples = self._lanes[lane], self._examples[lane]
         begin, stop = int(examples.offsets[first]), int(examples.offsets[end])
         rows = self._pool.rows(examples, begin, stop)
         weights = None if examples.weights is None else examples.weights[begin:stop]
+        keys = None if examples.keys is None else examples.keys[begin:stop]
         if own.fraction < 1:
             drawn = self._positions(lane)
             kept = np.concatenate([
@@ -214,8 +227,13 @@ class StageBatches:
             ])  # fmt: skip
             rows = rows[kept]
             weights = None if weights is None else weights[kept]
+            keys = None if keys is None else keys[kept]
         shape = (end - first, -1)
-        return rows.reshape(shape), None if weights is None else weights.reshape(shape)
+        return (
+            rows.reshape(shape),
+            None if weights is None else weights.reshape(shape),
+            None if keys is None else keys.reshape(shape),
+        )
 
     def _positions(self, lane: int) -> tuple[np.ndarray, ...]:
         """Return which positions of each step's examples a lane uses."""

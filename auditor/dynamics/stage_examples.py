@@ -7,6 +7,7 @@ import numpy as np
 
 from auditor.dynamics.run import Run
 from auditor.dynamics.tables import Table
+from auditor.model.keyed_dropout import slot_keys
 from auditor.stagelog.log import Stage
 
 
@@ -23,6 +24,8 @@ class StageExamples:
         offsets: [steps + 1].
         microbatch: Which microbatch of its step each example is in, [n]; None where each step has
             one.
+        keys: Of the dropout masks of each place, [n] int64; None without recorded dropout. They
+            belong to the places, whatever examples an intervention puts there.
     """
 
     tables: tuple[Table, ...]
@@ -31,6 +34,7 @@ class StageExamples:
     weights: np.ndarray | None
     offsets: np.ndarray
     microbatch: np.ndarray | None = None
+    keys: np.ndarray | None = None
 
 
 def recorded_examples(run: Run, stage_index: int) -> StageExamples:
@@ -56,9 +60,19 @@ def recorded_examples(run: Run, stage_index: int) -> StageExamples:
             microbatch=np.repeat(
                 [row.microbatch for row in flat], [len(row.indices) for row in flat]
             ) if stage.accumulation > 1 else None,
+            keys=_place_keys(stage, sizes),
         )  # fmt: skip
 
     return run.keep(("recorded examples", stage_index), make)
+
+
+def _place_keys(stage: Stage, sizes: list[int]) -> np.ndarray | None:
+    seed = stage.stochastic.seed
+    if not stage.masked or seed is None:
+        return None
+    return np.concatenate([
+        slot_keys(seed, step=step, count=size) for step, size in enumerate(sizes)
+    ])  # fmt: skip
 
 
 def bound_columns(stage: Stage) -> tuple[str, ...]:

@@ -104,7 +104,8 @@ def step_function(
     if kind.lanes is None:
         return step
     example = None if kind.shared else 0
-    inputs = len(run.log.stages[stage_index].bindings.inputs)
+    stage = run.log.stages[stage_index]
+    inputs = len(stage.bindings.inputs) + stage.masked
     numbers = 0 if kind.own_numbers else None
     axes = [0] * width + [numbers, example, example, None] + [example] * inputs
     return torch.func.vmap(step, in_dims=(*axes, *([0] if kind.gated else [])))

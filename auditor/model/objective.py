@@ -26,7 +26,8 @@ class Minibatch:
     A pytree of tensors: it passes through ``vmap``, ``grad`` and ``trace`` as an argument.
 
     Args:
-        inputs: Graph inputs in the graph's order, each [..., B, *shape].
+        inputs: Graph inputs in the graph's order, each [..., B, *shape]; of a stage with recorded
+            dropout last the keys of its masks, [..., B] int64.
         target: Target of the loss, [..., B, *shape].
         weights: Factor w_i of each example's loss, [..., B].
         denominator: What the weighted sum is divided by, [...].
@@ -82,6 +83,7 @@ class GraphObjective:
         layout: Names in theta; those of the model's parameters.
         mode: ``train`` if the stage normalised by batch statistics: see :func:`forward_mode`.
         precision: Of the stage; under autocast the forward pass runs in the lower one.
+        masked: Whether the stage had recorded dropout: then the last input are keys.
         loss_model: The loss as a graph from (output, target) to a loss for each example.
     """
 
@@ -94,6 +96,7 @@ class GraphObjective:
         layout: ParameterLayout,
         mode: Mode,
         precision: str = "float32",
+        masked: bool = False,
         loss_model: OnnxModel | None = None,
     ) -> None:
         if loss_model is None:
@@ -106,6 +109,7 @@ class GraphObjective:
         self._layout = layout
         self._mode: Mode = mode
         self._lower = lower_precision(precision)
+        self._masked = masked
         self._loss_model = loss_model
 
     @property
@@ -169,14 +173,15 @@ class GraphObjective:
         self, theta: Tensor, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         plan = self.plan(inputs)
+        inputs, keys = self.split(inputs)
         parameters = self._layout.unflatten(theta)
         if self._lower is None:
-            outputs = plan(parameters, buffers, *inputs)
+            outputs = plan(parameters, buffers, *inputs, keys=keys)
             return outputs.values[self._output], outputs.buffers
         # Casts are not cached: inside a transform a kept one would belong to another level.
         lower = getattr(torch, self._lower)
         with torch.autocast(theta.device.type, dtype=lower, cache_enabled=False):
-            outputs = plan(parameters, buffers, *inputs)
+            outputs = plan(parameters, buffers, *inputs, keys=keys)
         return outputs.values[self._output].to(theta.dtype), outputs.buffers
 
     def loss_of_output(self, output: Tensor, batch: Minibatch) -> Tensor:
@@ -187,8 +192,13 @@ class GraphObjective:
             losses = graph_loss(self._loss_model, output, batch.target)
         return (batch.weights * losses).sum() / batch.denominator
 
+    def split(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Return the graph's inputs, and the keys of dropout masks where there are such."""
+        return (tuple(inputs[:-1]), inputs[-1]) if self._masked else (tuple(inputs), None)
+
     def plan(self, inputs: Sequence[Tensor]) -> Plan:
-        """Return the graph specialised to the shapes of some inputs."""
+        """Return the graph specialised to the shapes of a minibatch's inputs."""
+        inputs, _ = self.split(inputs)
         return self._model.specialise(
             tuple(tuple(tensor.shape) for tensor in inputs),
             mode=self._mode,

@@ -59,6 +59,7 @@ class Plan:
         steps: What to call, in order.
         outputs: Slots of the outputs.
         sites: Where weights are used linearly.
+        keys: Slot of the keys of recorded dropout's masks; None without such dropout.
     """
 
     slots: tuple[Any, ...]
@@ -70,9 +71,14 @@ class Plan:
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     sites: tuple[Site, ...] = ()
+    keys: int | None = None
 
     def __call__(
-        self, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], *inputs: Tensor
+        self,
+        params: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        *inputs: Tensor,
+        keys: Tensor | None = None,
     ) -> Outputs:
         """Return the graph's outputs and the buffers after the pass.
 
@@ -80,13 +86,14 @@ class Plan:
             params: At least every parameter of the model.
             buffers: At least every buffer that the graph reads; the others pass through.
             inputs: Data inputs in the graph's order, in the shapes of the plan.
+            keys: Of the examples' dropout masks, [B] int64; without them nothing is dropped.
 
         Raises:
             InputError: If a parameter, a buffer or an input is missing.
             ShapeError: If an input has another shape than the plan.
             DomainError: If an index lies outside a table of the model.
         """
-        return self.observed(params, buffers, *inputs, offsets={})[0]
+        return self.observed(params, buffers, *inputs, offsets={}, keys=keys)[0]
 
     def observed(
         self,
@@ -94,6 +101,7 @@ class Plan:
         buffers: Mapping[str, Tensor],
         *inputs: Tensor,
         offsets: Mapping[int, Tensor],
+        keys: Tensor | None = None,
     ) -> tuple[Outputs, dict[int, Observed]]:
         """Return the outputs with something added to some results, and what these steps saw.
 
@@ -104,6 +112,7 @@ class Plan:
             buffers: As for a call.
             inputs: As for a call.
             offsets: Step -> what is added to its result; the step must have one.
+            keys: As for a call.
         """
         slots = list(self.slots)
         if len(inputs) != len(self.inputs):
@@ -119,6 +128,8 @@ class Plan:
                 if name not in named:
                     raise _missing(f"{where}[{name}]", "a tensor", "none")
                 slots[slot] = named[name]
+        if self.keys is not None:
+            slots[self.keys] = keys
         with indices_are_data():
             seen = self._run(slots, offsets)
         after = dict(buffers)

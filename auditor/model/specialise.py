@@ -22,6 +22,8 @@ from auditor.model.plan import Plan, Step
 from auditor.model.sites import CalledNode, find_sites
 
 _COUNTER = "num_batches_tracked"
+_KEYS = "\0keys"
+"""The keys of masks among the values of a graph; no name has such a character."""
 
 
 @final
@@ -82,7 +84,7 @@ class Specialiser:
             used = [call.operand(i) for i in kernel.uses]
             with LargestValue() as within:
                 results = _results(kernel, [_meta(operand.value) for operand in used])
-            fold = all(operand.constant for operand in used)
+            fold = all(operand.constant for operand in used) and not kernel.keyed
             self._require_room(results, call, fold=fold, within=within.bytes)
             if fold:
                 results = _results(kernel, [operand.value for operand in used])
@@ -97,6 +99,7 @@ class Specialiser:
                 self._values[name] = Operand(value, constant=fold)
         if not fold:
             arguments = tuple(node.inputs[i] for i in kernel.uses)
+            arguments += (_KEYS,) if kernel.keyed else ()
             self._calls.append((kernel, CalledNode(node, arguments, names)))
         for operand, result in kernel.updates:
             self._note_update(call, node.inputs[operand], names[result])
@@ -142,6 +145,7 @@ class Specialiser:
             return numbers.setdefault(name, len(numbers))
 
         kept = {slot(name) for name in (*outputs, *self._updated.values())}
+        needed.discard(_KEYS)
         kept |= {slot(n) for n in needed if self._values[n].constant}
         last: dict[int, int] = {}
         for index, (_, called) in enumerate(calls):
@@ -178,6 +182,7 @@ class Specialiser:
                     f"{name.rpartition('.')[0]}.{_COUNTER}".lstrip(".") for name in self._updated
                 })
             ),
+            keys=numbers.get(_KEYS),
             steps=steps,
             outputs=tuple(slot(name) for name in outputs),
             sites=find_sites(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Literal, final
 
 from auditor.errors import StageLogError, UnsupportedError
 from auditor.record.checkpoints import StoredState, write_blob, write_state
@@ -162,8 +162,9 @@ class LogParts:
             precision=settings.precision
             or _precision(infos, trained, lower=stage.facts.lower_precision),
             stochastic=Stochastic(
-                dropout="not_recorded" if stage.facts.dropout else "none",
+                dropout=_dropout(stage),
                 augmentation=settings.augmentation,
+                seed=stage.masks.seed,
             ),
             generated_by=settings.generated_by,
             tokenizer=settings.tokenizer,
@@ -229,6 +230,12 @@ class LogParts:
                     remedy="Give a new layer a new attribute name, such as model.head2.",
                 )
         return {**self.parameters, **infos}
+
+
+def _dropout(stage: StageRecorder) -> Literal["none", "not_recorded", "seeded"]:
+    if stage.facts.dropout:
+        return "not_recorded"
+    return "seeded" if stage.masks.active else "none"
 
 
 def _precision(

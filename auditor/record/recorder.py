@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, final
 
@@ -21,6 +22,7 @@ from auditor.record.evalset import ColumnValues, describe_column, write_dataset
 from auditor.record.export import export_graph
 from auditor.record.frozen_base import FrozenBase, read_frozen_base
 from auditor.record.graphs import Exporter
+from auditor.record.masks import sites_in_graph
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.preprocessing import Preprocessing
 from auditor.record.run_facts import device_of, hardware_of, own_version
@@ -274,9 +276,7 @@ class Recorder:
                 journal=journal,
                 stored=self._parts.stored,
                 draft=lambda own: self._parts.draft(own, change=change, infos=now.infos),
-                export=lambda examples: self._export(
-                    self._model, examples, input_names=tuple(inputs)
-                ),
+                export=partial(self._graph, input_names=tuple(inputs)),
                 example_inputs=example_inputs,
                 average=ema,
                 scaler=scaler,
@@ -318,6 +318,10 @@ class Recorder:
         stage.journal.discard()
         stage.writer.close()
         self._last = end
+
+    def _graph(self, examples: tuple[Tensor, ...], *, input_names: tuple[str, ...]) -> bytes:
+        with sites_in_graph(self._model):
+            return self._export(self._model, examples, input_names=input_names)
 
     def _snapshot(self, optimizer: TorchOptimizer) -> Snapshot:
         return Snapshot(

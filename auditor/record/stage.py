@@ -14,6 +14,7 @@ from auditor.record.average import after_update, average_values, require_release
 from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
+from auditor.record.masks import masks_of
 from auditor.record.optimizers import copy_slots, describe_optimizer
 from auditor.record.positions import Indices, Weights, declared_row
 from auditor.record.scaler import LossScaler, ScalerWatch
@@ -77,6 +78,7 @@ class StageRecorder:
     def __post_init__(self) -> None:
         self.arithmetic = describe_optimizer(self.optimizer)
         self._watch = ScalerWatch(scaler=self.scaler)
+        self.masks = masks_of(self.model, stage=self.settings.name)
         if self.settings.self_check == "replay":
             # Now, not when the stage closes after hours of training.
             where = f"stage {self.settings.name!r}"
@@ -98,8 +100,11 @@ class StageRecorder:
         self._removers = [
             self.optimizer.register_step_pre_hook(self._before_step).remove,
             self.optimizer.register_step_post_hook(self._after_step).remove,
-            self.model.register_forward_pre_hook(self._at_forward).remove,
+            self.model.register_forward_pre_hook(self._at_forward, with_kwargs=True).remove,
+            self.model.register_forward_hook(self._after_forward).remove,
+            self.masks.close,
         ]
+        self.masks.open()
 
     def close(self) -> None:
         """Stop listening; harmless when repeated."""
@@ -197,6 +202,7 @@ class StageRecorder:
                 "GradScaler(init_scale=1024.0), or train under autocast in bfloat16.",
             )
         self.table.skip()
+        self.masks.restart()
 
     def settle_refused(self) -> None:
         """Drop a declared batch that the scaler has refused to step on."""
@@ -326,8 +332,13 @@ class StageRecorder:
                 remedy="Record these columns, or bind others.",
             )
 
-    def _at_forward(self, module: nn.Module, _inputs: object) -> None:
+    def _at_forward(
+        self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
         self._forward_since = True
+        self.settle_refused()
+        step = len(self.table.rows)
+        self.masks.before_forward((*inputs, *named.values()), step=step)
         # The first forward pass that will be differentiated shows the modes of training.
         if torch.is_grad_enabled() and not self.table.rows:
             self.facts = forward_facts(module)
@@ -337,9 +348,13 @@ class StageRecorder:
                     f"stage {self.settings.name!r}",
                     expected="a model without active dropout",
                     found=f"rates {self.facts.dropout}",
-                    remedy="Set the rates to 0 or call model.eval(): masks cannot be replayed. "
+                    remedy="Record the model that with_recorded_dropout(model) returns, or set the "
+                    "rates to 0. "
                     'Pass self_check="off" to record the stage all the same.',
                 )
+
+    def _after_forward(self, *_: object) -> None:
+        self.masks.after_forward()
 
     def _refuse_obstacles(self) -> None:
         for found, remedy in self.facts.obstacles if self.settings.self_check == "replay" else ():
@@ -364,6 +379,7 @@ class StageRecorder:
 
     def _after_step(self, *_: object) -> None:
         self.writer.require_sound()  # a full disk is told now, not when the stage closes
+        self.masks.restart()
         done, step = len(self.table.rows), self.table.next_step
         self._completed, self._forward_since = done, False
         if done == 1 and self.journal.listens:

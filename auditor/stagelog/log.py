@@ -170,10 +170,14 @@ class Clipping(Record):
 
 
 class Stochastic(Record):
-    """Randomness of the forward computation; ``recorded`` means the tensors seen are the data."""
+    """Randomness of the forward computation; ``recorded`` means the tensors seen are the data.
+
+    Dropout that is ``seeded`` has the masks of :mod:`auditor.model.keyed_dropout` under ``seed``.
+    """
 
     dropout: Literal["none", "not_recorded", "seeded"] = "none"
     augmentation: Literal["none", "recorded", "not_recorded"] = "none"
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
 class StageKind(StrEnum):
@@ -223,6 +227,11 @@ class Stage(Record):
     def steps(self) -> int:
         """Number of optimizer updates."""
         return self.end_step - self.first_step
+
+    @property
+    def masked(self) -> bool:
+        """Whether its dropout masks can be made again, and have to be."""
+        return self.stochastic.dropout == "seeded"
 
     @property
     def trainable(self) -> frozenset[str]:

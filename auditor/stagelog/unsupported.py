@@ -117,12 +117,21 @@ def _refuse_arithmetic(stage: Stage, *, where: str) -> None:
 
 
 def _refuse_randomness(stage: Stage, *, where: str) -> None:
-    if stage.stochastic.dropout != "none":
+    seeded = stage.masked and stage.stochastic.seed is not None
+    if seeded and stage.loss.kind == "dpo":
+        raise UnsupportedError(
+            f"{where}.dropout",
+            expected="none in a stage of preferences",
+            found=stage.stochastic.dropout,
+            remedy="Train this stage with dropout rates of 0.",
+        )
+    if stage.stochastic.dropout != "none" and not seeded:
         raise UnsupportedError(
             f"{where}.dropout",
             expected="none",
             found=stage.stochastic.dropout,
-            remedy="Train this stage with dropout rates of 0: masks cannot be replayed.",
+            remedy="Train with_recorded_dropout(model), whose masks can be made again, or with "
+            "rates of 0.",
         )
     if stage.stochastic.augmentation == "not_recorded":
         raise UnsupportedError(

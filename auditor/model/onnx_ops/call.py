@@ -36,12 +36,15 @@ class Kernel:
         results: How many results there are.
         updates: Operand position -> result position, for operands that are buffers and whose
             new value is a result (running statistics).
+        keyed: Whether ``function`` also takes the keys of the examples' masks, None where nothing
+            is dropped.
     """
 
     function: Callable[..., Value | tuple[Value, ...]]
     uses: tuple[int, ...]
     results: int = 1
     updates: tuple[tuple[int, int], ...] = ()
+    keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

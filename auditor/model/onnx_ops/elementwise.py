@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from auditor.model.keyed_dropout import keyed_dropout
 from auditor.model.onnx_ops.call import DTYPES, Build, Call, Kernel
 from auditor.model.onnx_tensors import dtype_name
 
@@ -128,18 +129,28 @@ def swish(call: Call) -> Kernel:
 
 
 def dropout(call: Call) -> Kernel:
-    """Build Dropout where it does nothing; a mask that was not recorded cannot be replayed.
+    """Build Dropout where it does nothing, or has the seed that a recorder gives to its sites.
 
     Raises:
-        UnsupportedError: If entries would be dropped.
+        UnsupportedError: If entries would be dropped by a mask that cannot be made again.
     """
     training = call.has(2) and bool(call.host_number(2))
     ratio = float(call.host_number(1)) if call.has(1) else 0.5
+    single = sum(name != "" for name in call.node.outputs) == 1
+    if training and 0 < ratio < 1 and single and "seed" in call.node.attributes:
+        return _recorded_dropout(site=call.integer("seed"), rate=ratio)
     if training and ratio > 0:
         raise call.unsupported("dropout in evaluation mode or of rate 0", f"rate {ratio}")
-    if sum(name != "" for name in call.node.outputs) == 1:
+    if single:
         return Kernel(lambda x: x, (0,))
     return Kernel(lambda x: (x, torch.ones_like(x, dtype=torch.bool)), (0,), results=2)
+
+
+def _recorded_dropout(*, site: int, rate: float) -> Kernel:
+    def kernel(x: Tensor, keys: Tensor | None = None) -> Tensor:
+        return x if keys is None else keyed_dropout(x, keys, site=site, rate=rate)
+
+    return Kernel(kernel, (0,), keyed=True)
 
 
 def elu(x: Tensor, *, alpha: float) -> Tensor:

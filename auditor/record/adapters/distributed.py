@@ -22,6 +22,7 @@ from auditor.record.adapters.ledger import StepLedger
 from auditor.record.adapters.ranks import gather_through, open_channel, same_outcome, world_size
 from auditor.record.adapters.rows import Rows
 from auditor.record.datasets import DatasetHandle
+from auditor.record.dropout import recorded_dropouts
 from auditor.record.recorder import Recorder
 
 
@@ -75,6 +76,7 @@ def record_distributed(
     processes = world_size()
     if processes > 1:
         require_batch_independence(model)
+        require_no_masks(model)
     channel = open_channel()
     ledger = StepLedger(
         accumulation=declared.accumulation, gather=gather_through(channel), dataset=dataset
@@ -88,6 +90,22 @@ def record_distributed(
         yield StepDeclarations(ledger)
         with same_outcome(channel, stage=declared.name):
             opened.pop_all().close()
+
+
+def require_no_masks(model: nn.Module) -> None:
+    """Refuse recorded dropout: the places of a process's rows in the step are not known to it.
+
+    Raises:
+        UnsupportedError: Naming the first.
+    """
+    active = [n for n, m in recorded_dropouts(model).items() if m.training and m.rate > 0]
+    if active:
+        raise UnsupportedError(
+            f"model: {active[0]}",
+            expected="no dropout in data-parallel training",
+            found="recorded dropout",
+            remedy="Set the rates to 0, or train this stage in one process.",
+        )
 
 
 def require_batch_independence(model: nn.Module) -> None:
