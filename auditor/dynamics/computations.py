@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 from torch import Tensor
 
 from auditor.model.graph_loss import require_loss_graph
-from auditor.model.objective import GraphObjective, Objective, forward_mode
+from auditor.model.objective import GraphObjective, Objective, TrainingForward, forward_mode
 from auditor.model.onnx_model import OnnxModel
 from auditor.stagelog.log import Stage
 
@@ -69,8 +69,11 @@ def graph_computations(run: Run, stage: int) -> Computations:
             loss=own.loss.model_copy(update={"reduction": "sum"}) if recorded else own.loss,
             layout=layout,
             mode=forward_mode(graph),
-            precision=own.precision,
-            masked=own.masked,
+            forward=TrainingForward(
+                precision=own.precision,
+                running=frozenset(graph.running_norms or ()),
+                masked=own.masked,
+            ),
             loss_model=_loss_model(run, own),
         ),
         forward=forward,

@@ -42,6 +42,25 @@ class Minibatch:
 torch.export.register_dataclass(Minibatch, serialized_type_name="auditor.model.Minibatch")
 
 
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingForward:
+    """How forward passes ran in training, where evaluation differs.
+
+    Attributes:
+        precision: Of the stage; under autocast they ran in the lower one.
+        running: Running means of batch norms that were frozen while others normalised by the batch.
+        masked: Whether the stage had recorded dropout: then the last input are keys.
+    """
+
+    precision: str = "float32"
+    running: frozenset[str] = frozenset()
+    masked: bool = False
+
+
+AS_EVALUATED = TrainingForward()
+
+
 class Objective(Protocol):
     """Mean loss of a minibatch as a pure function of the parameters, one lane."""
 
@@ -82,8 +101,7 @@ class GraphObjective:
         loss: Kind and options.
         layout: Names in theta; those of the model's parameters.
         mode: ``train`` if the stage normalised by batch statistics: see :func:`forward_mode`.
-        precision: Of the stage; under autocast the forward pass runs in the lower one.
-        masked: Whether the stage had recorded dropout: then the last input are keys.
+        forward: What else the stage's forward passes did.
         loss_model: The loss as a graph from (output, target) to a loss for each example.
     """
 
@@ -95,8 +113,7 @@ class GraphObjective:
         loss: Loss,
         layout: ParameterLayout,
         mode: Mode,
-        precision: str = "float32",
-        masked: bool = False,
+        forward: TrainingForward = AS_EVALUATED,
         loss_model: OnnxModel | None = None,
     ) -> None:
         if loss_model is None:
@@ -108,8 +125,8 @@ class GraphObjective:
         self._loss = loss
         self._layout = layout
         self._mode: Mode = mode
-        self._lower = lower_precision(precision)
-        self._masked = masked
+        self._lower = lower_precision(forward.precision)
+        self._trained = forward
         self._loss_model = loss_model
 
     @property
@@ -194,7 +211,7 @@ class GraphObjective:
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Return the graph's inputs, and the keys of dropout masks where there are such."""
-        return (tuple(inputs[:-1]), inputs[-1]) if self._masked else (tuple(inputs), None)
+        return (tuple(inputs[:-1]), inputs[-1]) if self._trained.masked else (tuple(inputs), None)
 
     def plan(self, inputs: Sequence[Tensor]) -> Plan:
         """Return the graph specialised to the shapes of a minibatch's inputs."""
@@ -203,6 +220,7 @@ class GraphObjective:
             tuple(tuple(tensor.shape) for tensor in inputs),
             mode=self._mode,
             device=inputs[0].device,
+            running=self._trained.running,
         )
 
 

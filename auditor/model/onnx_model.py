@@ -82,6 +82,7 @@ class OnnxModel:
         *,
         mode: Mode,
         device: torch.device | str = "cpu",
+        running: frozenset[str] = frozenset(),
     ) -> Plan:
         """Return the forward computation for data inputs of these shapes; plans are kept.
 
@@ -91,6 +92,7 @@ class OnnxModel:
             shapes: Of the data inputs, in the graph's order.
             mode: ``train`` if batch normalisation uses the batch's statistics.
             device: Where the parameters and inputs will be.
+            running: Running means, by name, of batch norms that do not use the batch's statistics.
 
         Raises:
             ShapeError: If the shapes do not fit the graph's inputs.
@@ -98,7 +100,7 @@ class OnnxModel:
             UnsupportedError: If a shape depends on data, or an operator's option is not treated.
             ResourceError: If a value would exceed the limits.
         """
-        key = (shapes, mode, str(device))
+        key = (shapes, mode, str(device), running)
         plan = self._plans.get(key)
         if plan is not None:
             self._plans.move_to_end(key)
@@ -110,6 +112,7 @@ class OnnxModel:
                 parameters=self._parameters,
                 buffers=self._buffers,
                 mode=mode,
+                running=running,
                 limits=self._limits,
             ).plan(shapes, device=torch.device(device))
         while len(self._plans) >= self._limits.plans:

@@ -35,6 +35,7 @@ class Specialiser:
         parameters: Graph input -> name of the parameter.
         buffers: Graph input -> name of the buffer.
         mode: For batch normalisation.
+        running: Running means of those that use running statistics all the same.
         limits: Bounds on constants and values.
     """
 
@@ -45,12 +46,14 @@ class Specialiser:
         parameters: Mapping[str, str],
         buffers: Mapping[str, str],
         mode: Mode,
+        running: frozenset[str],
         limits: ImportLimits,
     ) -> None:
         self._description = description
         self._parameters = parameters
         self._buffers = buffers
         self._mode: Mode = mode
+        self._running = running
         self._limits = limits
         self._values: dict[str, Operand] = {}
         self._calls: list[tuple[Kernel, CalledNode]] = []
@@ -78,7 +81,8 @@ class Specialiser:
     def _evaluate(self, node: Node) -> None:
         """Compute the node's results, or their shapes, and note the call if it is left over."""
         operands = tuple(self._values[name] if name else None for name in node.inputs)
-        call = Call(node=node, operands=operands, mode=self._mode)
+        frozen = any(self._buffers.get(name) in self._running for name in node.inputs)
+        call = Call(node=node, operands=operands, mode="eval" if frozen else self._mode)
         with _our_errors(call):
             kernel = OPERATORS[node.operator](call)
             used = [call.operand(i) for i in kernel.uses]

@@ -16,6 +16,8 @@ class ForwardFacts:
 
     Attributes:
         batch_norm: Whether batch norms used the batch's statistics or the running ones.
+        running_norms: Names of the running means of batch norms that are frozen while others use
+            the batch's statistics.
         dropout: Rates of the dropouts that were active.
         lower_precision: The dtype that autocast cast operations to; None without autocast.
         padding: Whether an embedding keeps its padding row, which the graph does not tell.
@@ -23,6 +25,7 @@ class ForwardFacts:
     """
 
     batch_norm: Literal["none", "batch", "running"] = "none"
+    running_norms: tuple[str, ...] = ()
     dropout: tuple[float, ...] = ()
     lower_precision: str | None = None
     padding: bool = False
@@ -31,11 +34,13 @@ class ForwardFacts:
 
 def forward_facts(model: nn.Module) -> ForwardFacts:
     """Return the facts as they are now; call it while the loss is computed."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    by_batch = any(norm.training or norm.running_mean is None for norm in norms)
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    by_batch = any(norm.training or norm.running_mean is None for norm in norms.values())
+    frozen = [n for n, m in norms.items() if not m.training and m.running_mean is not None]
     device = next((p.device.type for p in model.parameters()), "cpu")
     return ForwardFacts(
         batch_norm="none" if not norms else "batch" if by_batch else "running",
+        running_norms=tuple(f"{name}.running_mean".lstrip(".") for name in frozen if by_batch),
         dropout=tuple(rate for module in model.modules() if (rate := _dropout_rate(module)) > 0),
         lower_precision=_lower_precision(device),
         padding=any(
@@ -47,18 +52,16 @@ def forward_facts(model: nn.Module) -> ForwardFacts:
 
 
 def _obstacles(model: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Return the batch norms that differ from the one mode that a stage has."""
-    norms = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
-    tracking = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
-    training = [name for name, norm in tracking.items() if norm.training]
+    """Return the batch norms whose statistics a log does not tell."""
     found: list[tuple[str, str]] = []
-    if training and len(training) < len(tracking):
-        frozen = next(name for name, norm in tracking.items() if not norm.training)
-        remedy = (
-            "Train all of them, or freeze all of them with .eval(): in a graph they have one mode."
-        )
-        found.append((f"batch norm {frozen!r} frozen while {training[0]!r} trains", remedy))
-    cumulative = [name for name in training if tracking[name].momentum is None]
+    cumulative = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        and module.training
+        and module.running_mean is not None
+        and module.momentum is None
+    ]
     if cumulative:
         remedy = "Give it a momentum such as 0.1: its average would depend on a counter of batches."
         found.append((f"batch norm {cumulative[0]!r} with momentum=None", remedy))

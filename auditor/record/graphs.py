@@ -45,4 +45,5 @@ def describe_graph(
         ),
         batch_norm=facts.batch_norm,
         dropout=facts.dropout,
+        running_norms=facts.running_norms or None,
     )

@@ -56,6 +56,7 @@ class Graph(Record):
     outputs: tuple[GraphValue, ...]
     batch_norm: Literal["none", "batch", "running"] = "none"
     dropout: tuple[float, ...] = ()
+    running_norms: tuple[Name, ...] | None = None  # running means of frozen ones, of `batch`
 
 
 class Bindings(Record):

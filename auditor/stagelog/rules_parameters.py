@@ -27,11 +27,22 @@ def present_after(log: StageLog, index: int) -> frozenset[str]:
 
 
 def check_parameters(log: StageLog) -> None:
-    """Refuse ties that lead nowhere.
+    """Refuse ties that lead nowhere, and frozen batch norms that are none.
 
     Raises:
-        StageLogError: If a tie names no entry, another tie, or one of another shape.
+        StageLogError: If a tie names no entry, another tie, or one of another shape; or a graph
+            names a running mean that is no buffer.
     """
+    buffers = {name for name, info in log.parameters.items() if info.kind == "buffer"}
+    for graph_name, graph in log.graphs.items():
+        unknown = sorted(set(graph.running_norms or ()) - buffers)
+        if unknown or (graph.running_norms and graph.batch_norm != "batch"):
+            raise StageLogError(
+                f"graphs[{graph_name}].running_norms",
+                expected="buffers of the log, in a graph whose batch norm is `batch`",
+                found=unknown[0] if unknown else graph.batch_norm,
+                remedy="Name the running mean of every batch norm that was frozen beside others.",
+            )
     for name, info in log.parameters.items():
         if info.tied_to is None:
             continue

@@ -66,14 +66,16 @@ def test_batch_norms_of_one_mode_are_no_obstacle() -> None:
     assert forward_facts(norms.eval()).obstacles == ()
 
 
-def test_batch_norm_frozen_beside_others_is_an_obstacle() -> None:
+def test_batch_norm_frozen_beside_others_is_named() -> None:
     norms = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
-    norms[1].eval()
+    assert forward_facts(norms.train()).running_norms == ()
+    assert forward_facts(norms.eval()).running_norms == ()
+    norms[0].train()
 
-    ((found, remedy),) = forward_facts(norms).obstacles
+    facts = forward_facts(norms)
 
-    assert "'1' frozen while '0' trains" in found
-    assert "freeze all of them" in remedy
+    assert (facts.batch_norm, facts.running_norms) == ("batch", ("1.running_mean",))
+    assert facts.obstacles == ()
 
 
 def test_cumulative_average_is_an_obstacle_only_in_training() -> None:
