@@ -1,23 +1,19 @@
-"""Who calls: the bearer token of the data folder, and the tenant it stands for.
+"""Who calls: a bearer token of the token file, and the tenant it stands for.
 
-This version serves one tenant on loopback. Whoever can read the token file, mode 0600, may do
-everything. Names of another tenant are answered as if they did not exist.
+This version listens on loopback. Whoever can read the token file, mode 0600, may do everything.
+Names of another tenant are answered as if they did not exist.
 """
 
 import hmac
-import os
-import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 from auditor.errors import ArtifactMissingError, AuthenticationError, InternalError
-from service.records.base import DEFAULT_TENANT
+from service.token_file import TokenEntry
 
 _SCHEME = "Bearer "
-_PREFIX = "sa_"
 
 PUBLIC_METHODS = ("/grpc.health.v1.Health/",)
 """Methods that probes call without credentials."""
@@ -75,14 +71,14 @@ def require_tenant(tenant: str, *, name: str) -> str:
 
 @final
 class TokenAuthority:
-    """Knows the one token of an embedded service.
+    """Knows the tokens of a service.
 
     Args:
-        token: The secret.
+        entries: Those of its token file.
     """
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
+    def __init__(self, entries: Iterable[TokenEntry]) -> None:
+        self._tenants = [(entry.token.encode(), entry.tenant) for entry in entries]
 
     def authenticate(
         self, metadata: Iterable[tuple[str, str | bytes]], *, request_id: str
@@ -90,7 +86,7 @@ class TokenAuthority:
         """Return who sent this metadata.
 
         Raises:
-            AuthenticationError: If the token is missing or another one.
+            AuthenticationError: If the token is missing or none of those known.
         """
         given = [value for key, value in metadata if key == "authorization"]
         if not given:
@@ -98,28 +94,18 @@ class TokenAuthority:
         text = given[0].decode(errors="replace") if isinstance(given[0], bytes) else given[0]
         if not text.startswith(_SCHEME):
             raise _refused("another scheme")
-        # Constant time: how long this takes must not tell how much of the token is right.
-        if not hmac.compare_digest(text.removeprefix(_SCHEME).encode(), self._token):
+        secret = text.removeprefix(_SCHEME).encode()
+        # Constant time: how long this takes must not tell which token is right, or how much of it.
+        matching = [t for token, t in self._tenants if hmac.compare_digest(secret, token)]
+        if not matching:
             raise _refused("another token")
-        return Caller(tenant=DEFAULT_TENANT, principal="token", request_id=request_id)
-
-
-def load_or_create_token(path: Path) -> str:
-    """Return the token of a data folder, made on the first start, readable by its owner only."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    token = _PREFIX + secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-    return token
+        return Caller(tenant=matching[0], principal="token", request_id=request_id)
 
 
 def _refused(found: str) -> AuthenticationError:
     return AuthenticationError(
         "authorization",
-        expected="`Bearer` and the token of the data folder",
+        expected="`Bearer` and a token of the service's token file",
         found=found,
         remedy="Send the content of the file `token` in the service's data folder.",
     )

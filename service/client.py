@@ -25,7 +25,6 @@ from service.channel import Connection
 from service.config import resolve_endpoint
 from service.names import member_name, parse_blob, parse_member
 from service.pb.v1 import audit_pb2, model_pb2, report_pb2, stage_log_pb2
-from service.records.base import DEFAULT_TENANT
 from service.status import CODE_BY_NUMBER, error_of
 from service.transfer import (
     BytesSource,
@@ -61,7 +60,7 @@ class Client:
     Args:
         address: ``host:port``; None looks for it as the command line does.
         token: The bearer token; None takes the one that belongs to the address found.
-        tenant: Whose resources.
+        tenant: Whose resources; None looks for it as the command line does.
     """
 
     def __init__(
@@ -69,13 +68,13 @@ class Client:
         address: str | None = None,
         *,
         token: str | None = None,
-        tenant: str = DEFAULT_TENANT,
+        tenant: str | None = None,
     ) -> None:
         endpoint = resolve_endpoint(server=address, token=token)
-        self.tenant = tenant
-        self._parent = f"tenants/{tenant}"
+        self.tenant = tenant or endpoint.tenant
+        self._parent = f"tenants/{self.tenant}"
         self._connection = Connection(endpoint.address, token=endpoint.token)
-        self._transfer = Transfer(self._connection, tenant=tenant)
+        self._transfer = Transfer(self._connection, tenant=self.tenant)
 
     def __enter__(self) -> Self:
         return self

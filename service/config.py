@@ -23,6 +23,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from auditor.errors import InputError, UnavailableError, UnsupportedError
+from service.records.base import DEFAULT_TENANT
 
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
@@ -234,6 +235,7 @@ class Endpoint:
 
     address: str
     token: str | None
+    tenant: str
 
 
 def resolve_endpoint(
@@ -249,7 +251,8 @@ def resolve_endpoint(
             usual one.
 
     Returns:
-        The address and the token, which is None when there is none to be found.
+        The address, the token, which is None when there is none to be found, and the tenant:
+        STAGEAUDIT_TENANT, then ``tenant`` of client.toml, then ``default``.
 
     Raises:
         UnavailableError: If nothing says where the service is.
@@ -262,12 +265,13 @@ def resolve_endpoint(
         address = os.environ.get(ENVIRONMENT_PREFIX + "SERVER") or settings.get("server")
     if address is None:
         address = _address_of_folder(folder)
+    tenant = os.environ.get(ENVIRONMENT_PREFIX + "TENANT") or settings.get("tenant")
     secret = token or os.environ.get(ENVIRONMENT_PREFIX + "TOKEN")
     if secret is None:
-        secret = _read_text(Path(settings["token_file"]) if "token_file" in settings else None)
+        secret = _first_token(Path(settings["token_file"]) if "token_file" in settings else None)
     if secret is None:
-        secret = _read_text(folder / TOKEN_FILE)
-    return Endpoint(address=str(address), token=secret)
+        secret = _first_token(folder / TOKEN_FILE)
+    return Endpoint(address=str(address), token=secret, tenant=str(tenant or DEFAULT_TENANT))
 
 
 def _existing(path: Path) -> Path | None:
@@ -276,6 +280,12 @@ def _existing(path: Path) -> Path | None:
 
 def _read_text(path: Path | None) -> str | None:
     return path.read_text().strip() if path is not None and path.is_file() else None
+
+
+def _first_token(path: Path | None) -> str | None:
+    """Return the token of a file that holds one, or of a service's token file the first."""
+    words = (_read_text(path) or "").split()
+    return words[0] if words else None
 
 
 def _address_of_folder(folder: Path) -> str:

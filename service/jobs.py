@@ -2,8 +2,8 @@
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 from securesystemslib.signer import Signer
@@ -29,6 +29,7 @@ from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
 from service.rounds import Rounds
 from service.sandbox import Sandbox
+from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
@@ -42,7 +43,11 @@ from service.watching import Watching
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """What the jobs need from the rest of the service; ``engine`` is what the workers load."""
+    """What the jobs need from the rest of the service.
+
+    ``weights`` says how much of the devices each tenant is given, 1 for others; ``engine`` is what
+    the workers load.
+    """
 
     config: ServiceConfig
     database: Database
@@ -54,6 +59,7 @@ class Host:
     tokens: PageTokens
     clock: Clock
     metrics: Metrics
+    weights: Mapping[str, float] = field(default_factory=dict)
     engine: str = DEFAULT_ENGINE
 
 
@@ -165,6 +171,7 @@ def open_jobs(host: Host) -> Jobs:
         setbacks=setbacks,
         notices=notices,
         telemetry=telemetry,
+        shares=FairShare(host.weights),
         settings=SchedulerSettings(max_lanes=config.max_lanes, lease_seconds=config.lease_seconds),
     )
     scheduler = Scheduler(reactions, upkeep, executor=executor, telemetry=telemetry, clock=clock)

@@ -17,7 +17,7 @@ import structlog
 
 from auditor.edge.clock import Clock, SystemClock
 from auditor.errors import AuditorError
-from service.auth import TokenAuthority, load_or_create_token
+from service.auth import TokenAuthority
 from service.blobs.objects import Objects
 from service.blobs.uploads import Uploads
 from service.config import ServiceConfig
@@ -41,6 +41,7 @@ from service.servicers.model import ModelServicer
 from service.servicers.report import ReportServicer
 from service.servicers.stage_log import StageLogServicer
 from service.threads import Threads
+from service.token_file import load_or_create_tokens, weights_of
 
 THREADS = 16
 PROBE_SECONDS = 5.0
@@ -237,8 +238,8 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     if removed:
         _log.info("idle uploads removed", uploads=removed)
     signer = ensure_signing_key(config.keys_dir)  # signs and verifies a constant
-    token = load_or_create_token(config.token_path)
-    tokens = PageTokens(token.encode())
+    entries = load_or_create_tokens(config.token_path)
+    tokens = PageTokens(entries[0].token.encode())
     readiness = Readiness(conditions=(RECORDS, STORE, SIGNER, WORKERS), metrics=metrics)
     sandbox = Sandbox(config.data_dir, limits=config.limits, clock=clock, metrics=metrics)
     jobs = open_jobs(
@@ -253,6 +254,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
             tokens=tokens,
             clock=clock,
             metrics=metrics,
+            weights=weights_of(entries),
             engine=engine,
         )
     )
@@ -270,7 +272,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
         yield _Service(
             config,
             edge=Edge(
-                authority=TokenAuthority(token),
+                authority=TokenAuthority(entries),
                 metrics=metrics,
                 limits=config.limits,
                 clock=clock,

@@ -140,6 +140,11 @@ class Metrics:
         self.oom_splits = self._counter(
             "stageaudit_oom_splits_total", "Groups halved because memory ran out.", ("kind",)
         )
+        self.tenant_device_seconds = self._counter(
+            "stageaudit_tenant_device_seconds_total",
+            "Device time of groups, shared between their lanes.",
+            ("tenant",),
+        )
         self.device_busy_seconds = self._counter(
             "stageaudit_device_busy_seconds_total", "Time a device computed.", ("device",)
         )

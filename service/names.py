@@ -8,22 +8,22 @@ from typing_extensions import override
 from auditor.errors import InputError
 from auditor.stagelog.digest import Digest
 
-_TENANT = r"[a-z0-9][a-z0-9-]{0,62}"
+TENANT_PATTERN = r"[a-z0-9][a-z0-9-]{0,62}"
 _DIGEST = r"[0-9a-f]{64}"
 _UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _ULID = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
 _SIZE = r"0|[1-9][0-9]{0,17}"
 
-_PARENT = re.compile(f"tenants/({_TENANT})")
-_BLOB = re.compile(f"tenants/({_TENANT})/blobs/({_DIGEST})/({_SIZE})")
-_UPLOAD = re.compile(f"tenants/({_TENANT})/uploads/({_UUID4})/blobs/({_DIGEST})/({_SIZE})")
+_PARENT = re.compile(f"tenants/({TENANT_PATTERN})")
+_BLOB = re.compile(f"tenants/({TENANT_PATTERN})/blobs/({_DIGEST})/({_SIZE})")
+_UPLOAD = re.compile(f"tenants/({TENANT_PATTERN})/uploads/({_UUID4})/blobs/({_DIGEST})/({_SIZE})")
 _REQUEST_ID = re.compile(_UUID4)
 _COLLECTIONS = {
-    "stageLogs": re.compile(f"tenants/({_TENANT})/stageLogs/({_DIGEST})"),
-    "models": re.compile(f"tenants/({_TENANT})/models/({_DIGEST})"),
-    "reports": re.compile(f"tenants/({_TENANT})/reports/({_DIGEST})"),
-    "audits": re.compile(f"tenants/({_TENANT})/audits/({_ULID})"),
-    "operations": re.compile(f"tenants/({_TENANT})/operations/({_ULID})"),
+    "stageLogs": re.compile(f"tenants/({TENANT_PATTERN})/stageLogs/({_DIGEST})"),
+    "models": re.compile(f"tenants/({TENANT_PATTERN})/models/({_DIGEST})"),
+    "reports": re.compile(f"tenants/({TENANT_PATTERN})/reports/({_DIGEST})"),
+    "audits": re.compile(f"tenants/({TENANT_PATTERN})/audits/({_ULID})"),
+    "operations": re.compile(f"tenants/({TENANT_PATTERN})/operations/({_ULID})"),
 }
 
 

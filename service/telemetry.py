@@ -63,6 +63,11 @@ class Telemetry:
         for _ in range(lanes):
             duration.observe(seconds / lanes)
         self._metrics.device_busy_seconds.labels(device=group.device).inc(seconds)
+        leased = group.group.actions
+        for tenant, own in Counter(action.tenant for action in leased).items():
+            label = self._metrics.tenant_label(tenant)
+            served = self._metrics.tenant_device_seconds.labels(tenant=label)
+            served.inc(seconds * own / len(leased))
         _log.info(
             "group done",
             kind=group.kind,

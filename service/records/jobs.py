@@ -1,6 +1,6 @@
 """Values and protocols of audits and actions: what the scheduler asks of the records."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -114,6 +114,7 @@ class LeasedAction:
 
     lease: Lease
     key: ActionKey
+    tenant: str
     kind: str
     spec: str
     attempt: int  #: this one included
@@ -295,9 +296,23 @@ class LeaseRecords(Protocol):
     """Actions handed to workers and back."""
 
     def claim(
-        self, owner: str, *, max_lanes: int, lease_seconds: float, when: When
+        self,
+        owner: str,
+        *,
+        max_lanes: int,
+        lease_seconds: float,
+        when: When,
+        start_of: Callable[[str], float],
     ) -> LeasedGroup | None:
-        """Lease the next group; None when nothing is ready."""
+        """Lease the next group; None when nothing is ready.
+
+        Args:
+            owner: The worker.
+            max_lanes: Largest group.
+            lease_seconds: For how long.
+            when: Whether the worker is idle.
+            start_of: Start tags of tenants; the smallest is served first.
+        """
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
         """Prolong leases and return those that are void."""

@@ -41,7 +41,13 @@ class SqlLeases:
         self._now = now
 
     def claim(
-        self, owner: str, *, max_lanes: int, lease_seconds: float, when: When
+        self,
+        owner: str,
+        *,
+        max_lanes: int,
+        lease_seconds: float,
+        when: When,
+        start_of: Callable[[str], float],
     ) -> LeasedGroup | None:
         """Lease the next group for ``owner``; None when nothing is ready."""
 
@@ -51,7 +57,7 @@ class SqlLeases:
             if when is When.AHEAD and ready:
                 growing = growing_groups(connection)
                 ready = tuple(row for row in ready if row.group_key not in growing)
-            chosen = next_group(ready, max_lanes=max_lanes, now=now)
+            chosen = next_group(ready, max_lanes=max_lanes, now=now, start_of=start_of)
             if not chosen:
                 return None
             group = lease_group(connection, chosen, owner=owner, now=now, until=now + lease_seconds)

@@ -19,6 +19,7 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
     query = (
         select(
             action.c.id,
+            action.c.tenant,
             action.c.group_key,
             action.c.not_before,
             action.c.max_lanes,
@@ -35,6 +36,7 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
         )
         .group_by(
             action.c.id,
+            action.c.tenant,
             action.c.group_key,
             action.c.not_before,
             action.c.max_lanes,
@@ -44,6 +46,7 @@ def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, .
     return tuple(
         ReadyAction(
             id=row.id,
+            tenant=row.tenant,
             group_key=Digest(row.group_key),
             priority=row.priority,
             deadline=row.deadline,
@@ -114,6 +117,7 @@ def leased_actions(
                 LeasedAction(
                     lease=Lease(action=row.id, fence=row.fence),
                     key=ActionKey(row.key),
+                    tenant=row.tenant,
                     kind=row.kind,
                     spec=row.spec,
                     attempt=row.attempt,

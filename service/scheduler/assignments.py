@@ -6,6 +6,7 @@ from typing import final
 
 from auditor.plan.actions import ActionKey
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
+from service.scheduler.fair_share import Charge
 
 
 @dataclass(kw_only=True, slots=True)
@@ -16,6 +17,7 @@ class Assignment:
     worker: str
     device: str
     group: LeasedGroup
+    charge: Charge
     started: bool = False
     revoked: set[Lease] = field(default_factory=set)
     joined: set[str] = field(default_factory=set)  #: audits that came when it was leased already
@@ -71,11 +73,15 @@ class Assignments:
         """Say whether a worker holds nothing."""
         return next(self.held_by(worker), None) is None
 
-    def assign(self, worker: str, group: LeasedGroup) -> Assignment:
-        """Note that a worker holds a group."""
+    def assign(self, worker: str, group: LeasedGroup, *, charge: Charge) -> Assignment:
+        """Note that a worker holds a group, and what its tenants were charged."""
         self._last_id += 1
         assignment = Assignment(
-            id=self._last_id, worker=worker, device=self._devices[worker], group=group
+            id=self._last_id,
+            worker=worker,
+            device=self._devices[worker],
+            group=group,
+            charge=charge,
         )
         self._groups[assignment.id] = assignment
         return assignment

@@ -1,19 +1,32 @@
 """Ready actions -> the next group; pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from service.scheduler.ready import ReadyAction, order
 
 
 def next_group(
-    ready: Iterable[ReadyAction], *, max_lanes: int, now: float
+    ready: Iterable[ReadyAction],
+    *,
+    max_lanes: int,
+    now: float,
+    start_of: Callable[[str], float],
 ) -> tuple[ReadyAction, ...]:
     """Return the actions to run together next, none if nothing is ready.
 
     The head is the first in :func:`service.scheduler.ready.order`; others of the same group key
-    join it in that order. An action whose group failed before limits every group it is in.
+    join it in that order, whichever tenant they are of. An action whose group failed before limits
+    every group it is in.
+
+    Args:
+        ready: Everything that could start now.
+        max_lanes: Largest group.
+        now: Seconds since 1970.
+        start_of: Start tags of tenants; the smallest is served first.
     """
-    ordered = sorted(ready, key=lambda action: order(action, now))
+    ordered = sorted(
+        ready, key=lambda action: order(action, now=now, start=start_of(action.tenant))
+    )
     if not ordered:
         return ()
     head = ordered[0]

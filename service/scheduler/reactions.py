@@ -32,6 +32,7 @@ from service.records.jobs import (
 )
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
+from service.scheduler.fair_share import ExpectedSeconds, FairShare
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
 
@@ -60,6 +61,7 @@ class Reactions:
         setbacks: Decides about groups without results.
         notices: Who waits for news.
         telemetry: What operators are told.
+        shares: Which tenant is served next.
         settings: How groups are formed.
     """
 
@@ -72,6 +74,7 @@ class Reactions:
         setbacks: Setbacks,
         notices: Notices,
         telemetry: Telemetry,
+        shares: FairShare,
         settings: SchedulerSettings,
     ) -> None:
         self._leases = leases
@@ -80,6 +83,8 @@ class Reactions:
         self._setbacks = setbacks
         self._notices = notices
         self._telemetry = telemetry
+        self._shares = shares
+        self._expected = ExpectedSeconds()
         self._settings = settings
         self._assignments = Assignments()
         self._draining = False
@@ -139,7 +144,9 @@ class Reactions:
                 if self._hand_to(worker)
             ]
             if not handed_out:
-                return
+                break
+        if self._assignments.workers and self._assignments.idle:
+            self._shares.level()
 
     def _hand_to(self, worker: str) -> bool:
         idle = self._assignments.is_idle(worker)
@@ -148,10 +155,16 @@ class Reactions:
             max_lanes=self._settings.max_lanes,
             lease_seconds=self._settings.lease_seconds,
             when=When.NOW if idle else When.AHEAD,
+            start_of=self._shares.start_of,
         )
         if group is None:
             return False
-        assignment = self._assignments.assign(worker, group)
+        lanes = len(group.actions)
+        charge = self._shares.serve(
+            [action.tenant for action in group.actions],
+            seconds=self._expected.of(group.actions[0].kind, lanes=lanes),
+        )
+        assignment = self._assignments.assign(worker, group, charge=charge)
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
         return True
@@ -196,6 +209,10 @@ class Reactions:
         group = self._take(event.group)
         if group is None:
             return
+        self._expected.learn(
+            group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
+        )
+        self._shares.correct(group.charge, seconds=event.compute_seconds)
         leases = {action.key: action.lease for action in group.actions}
         lanes = len(event.results)
         completions = [
@@ -229,6 +246,7 @@ class Reactions:
             case GroupFailed(failure=failure):
                 self._apply(self._setbacks.failed(group, failure))
             case GroupAbandoned():
+                self._shares.correct(group.charge, seconds=0)
                 self._apply(self._setbacks.interrupted(group))
 
     def _worker_ended(self, event: WorkerEnded) -> None:

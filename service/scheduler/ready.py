@@ -13,6 +13,7 @@ class ReadyAction:
     """What decides when a ready action runs, and with which others."""
 
     id: int
+    tenant: str
     group_key: Digest
     priority: int  #: the highest of the live audits that want it
     deadline: float  #: the first of theirs
@@ -21,12 +22,19 @@ class ReadyAction:
     max_lanes: int | None  #: largest group it may run in, after a larger one failed
 
 
-def order(action: ReadyAction, now: float) -> tuple[float, float, int, int]:
-    """Return the sort key: aged priority, deadline, height, age.
+def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, float, float, int, int]:
+    """Return the sort key: the tenant's start tag, aged priority, deadline, height, age.
 
+    Priority orders the work of one tenant and says nothing to others: whoever asks for more than
+    its share waits for itself, and a tenant that asks for little is next whatever others wait for.
     What most waits for comes first. So the trajectories of an audit arrive at a stage together and
     pass it in one group.
+
+    Args:
+        action: What waits.
+        now: Seconds since 1970.
+        start: Of its tenant, by :class:`service.scheduler.fair_share.FairShare`.
     """
     waited = max(0.0, now - action.ready_since)
     level = action.priority + waited // AGEING_SECONDS
-    return (-level, action.deadline, -action.height, action.id)
+    return (start, -level, action.deadline, -action.height, action.id)

@@ -417,3 +417,18 @@ def test_call_without_a_deadline_ends_in_time(tmp_path: Path) -> None:
         ModelServiceStub(channel).ListModels(request, metadata=service.metadata)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_every_token_opens_its_own_tenant(tmp_path: Path) -> None:
+    mine, theirs = "sa_" + "m" * 20, "sa_" + "t" * 20
+    token_file = tmp_path / "token"
+    token_file.write_text(f"{mine}\n{theirs} team-b 2\n")
+    with served(tmp_path) as service:
+        address = service.address.address
+        with Client(address, token=theirs, tenant="team-b") as client:
+            assert client.list_logs() == []
+        with (
+            Client(address, token=mine, tenant="team-b") as client,
+            pytest.raises(ArtifactMissingError, match="a resource of your tenant"),
+        ):
+            client.list_logs()

@@ -39,7 +39,9 @@ class Records:
         self.catalogue = SqlCatalogue(self.database, now=clock.seconds)
 
     def claim(self, *, max_lanes: int = 64, when: When = When.NOW) -> LeasedGroup | None:
-        return self.leases.claim("worker-1", max_lanes=max_lanes, lease_seconds=30, when=when)
+        return self.leases.claim(
+            "worker-1", max_lanes=max_lanes, lease_seconds=30, when=when, start_of=lambda _: 0.0
+        )
 
 
 def key(name: str) -> ActionKey:

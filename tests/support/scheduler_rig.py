@@ -14,6 +14,7 @@ from service.notices import Notices
 from service.planning import PlannedRound
 from service.records.jobs import ActionRow, AuditRow, LeasedGroup, NewAction, SignedReport
 from service.rounds import Rounds
+from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
@@ -126,6 +127,7 @@ class Rig:
             ),
             notices=self.notices,
             telemetry=telemetry,
+            shares=FairShare(),
             settings=SchedulerSettings(max_lanes=8, lease_seconds=LEASE_SECONDS),
         )
         self.scheduler = Scheduler(

@@ -1,35 +1,33 @@
 """The token file and what it lets through."""
 
-from pathlib import Path
-
 import pytest
 
 from auditor.errors import ArtifactMissingError, AuthenticationError
 from service.auth import (
     Caller,
     TokenAuthority,
-    load_or_create_token,
     require_tenant,
     set_caller,
 )
+from service.token_file import TokenEntry
 
-
-def test_token_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-
-    first = load_or_create_token(path)
-
-    assert load_or_create_token(path) == first
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert len(first) > 40
+AUTHORITY = TokenAuthority([
+    TokenEntry(token="sa_x"), TokenEntry(token="sa_z", tenant="team-b"),  # noqa: S106
+])  # fmt: skip
 
 
 def test_right_token_is_let_through() -> None:
-    caller = TokenAuthority("sa_x").authenticate(
+    caller = AUTHORITY.authenticate(
         [("user-agent", "t"), ("authorization", "Bearer sa_x")], request_id="r"
     )
 
     assert caller == Caller(tenant="default", principal="token", request_id="r")
+
+
+def test_every_token_stands_for_its_tenant() -> None:
+    caller = AUTHORITY.authenticate([("authorization", "Bearer sa_z")], request_id="r")
+
+    assert caller.tenant == "team-b"
 
 
 @pytest.mark.parametrize(
@@ -46,12 +44,12 @@ def test_right_token_is_let_through() -> None:
 )
 def test_anything_else_is_refused(metadata: list) -> None:
     with pytest.raises(AuthenticationError, match="authorization"):
-        TokenAuthority("sa_x").authenticate(metadata, request_id="r")
+        AUTHORITY.authenticate(metadata, request_id="r")
 
 
 def test_refusal_does_not_repeat_what_was_sent() -> None:
     with pytest.raises(AuthenticationError) as caught:
-        TokenAuthority("sa_x").authenticate([("authorization", "Bearer hush")], request_id="r")
+        AUTHORITY.authenticate([("authorization", "Bearer hush")], request_id="r")
 
     assert "hush" not in str(caught.value)
 

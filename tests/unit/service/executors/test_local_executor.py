@@ -62,6 +62,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def make_group(*specs: ActionSpec, fence: int = 7) -> LeasedGroup:
     actions = tuple(
         LeasedAction(
+            tenant="default",
             lease=Lease(action=number, fence=fence),
             key=key_of(spec),
             kind=spec.kind,

@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ NOW = 10_000.0
 def make_ready(
     number: int,
     *,
+    tenant: str = "default",
     group: str = "g",
     priority: int = 1,
     deadline: float = 1e6,
@@ -21,6 +25,7 @@ def make_ready(
 ) -> ReadyAction:
     return ReadyAction(
         id=number,
+        tenant=tenant,
         group_key=sha256(group.encode()),
         priority=priority,
         deadline=deadline,
@@ -30,8 +35,14 @@ def make_ready(
     )
 
 
-def ids(*ready: ReadyAction, max_lanes: int = 8) -> list[int]:
-    return [action.id for action in next_group(ready, max_lanes=max_lanes, now=NOW)]
+def ids(
+    *ready: ReadyAction, max_lanes: int = 8, starts: Mapping[str, float] = MappingProxyType({})
+) -> list[int]:
+    def start_of(tenant: str) -> float:
+        return starts.get(tenant, 0.0)
+
+    group = next_group(ready, max_lanes=max_lanes, now=NOW, start_of=start_of)
+    return [action.id for action in group]
 
 
 def test_nothing_ready_is_no_group() -> None:
@@ -67,6 +78,19 @@ def test_ageing_lifts_batch_work_over_newer_gates() -> None:
     assert ids(old, make_ready(2, priority=2)) == [1]
 
 
+def test_the_tenant_that_was_given_least_is_first_whatever_others_call_urgent() -> None:
+    gate = make_ready(1, tenant="busy", priority=2, waited_seconds=9 * AGEING_SECONDS, group="a")
+    batch = make_ready(2, tenant="quiet", priority=0, group="b")
+
+    assert ids(gate, batch, starts={"busy": 7.0, "quiet": 6.5}) == [2]
+
+
+def test_other_tenants_ride_along_in_their_order() -> None:
+    ready = [make_ready(n, tenant=t) for n, t in enumerate(["late", "head", "next", "late"])]
+
+    assert ids(*ready, max_lanes=3, starts={"head": 1, "next": 2, "late": 3}) == [1, 2, 0]
+
+
 def test_a_halved_head_limits_its_group() -> None:
     head = make_ready(1, max_lanes=2)
 
@@ -96,7 +120,7 @@ def test_every_limit_holds_and_the_head_always_runs(
         for number, (group, priority, limit) in enumerate(rows)
     ]
 
-    group = next_group(ready, max_lanes=max_lanes, now=NOW)
+    group = next_group(ready, max_lanes=max_lanes, now=NOW, start_of=lambda _: 0.0)
 
     assert bool(group) == bool(ready)
     assert len({action.group_key for action in group}) <= 1

@@ -18,6 +18,7 @@ POLICY = RetryPolicy(max_attempts=3, jitter=1.0)
 
 def make_leased(*, attempt: int = 1, returned: int = 0, deaths: int = 0) -> LeasedAction:
     return LeasedAction(
+        tenant="default",
         lease=Lease(action=1, fence=1),
         key=ActionKey("0" * 64),
         kind="advance",

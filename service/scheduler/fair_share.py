@@ -1,0 +1,103 @@
+"""Start-time fair queueing of tenants: who is served next, by what each has been served.
+
+Every tenant has a *finish tag*: the virtual time at which all that it was given so far would end if
+it ran alone at its weight. What it asks for next starts at the later of that and the virtual time,
+so that waiting brings no credit. The smallest start is served first, and the virtual time is the
+start of what is being served. Tags live in memory: after a restart all begin level.
+
+References:
+    Goyal, Vin and Cheng (1996), Start-time Fair Queueing, doi 10.1145/248156.248171: over any
+    interval in which two tenants always wait, what they are given per weight differs by at most
+    l_1 / w_1 + l_2 / w_2, with l the largest single cost of each.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+DEFAULT_WEIGHT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What tenants were charged for one group before its cost was known.
+
+    Args:
+        seconds: Device seconds by tenant.
+    """
+
+    seconds: Mapping[str, float]
+
+
+@final
+class FairShare:
+    """Start and finish tags of tenants, in device seconds per weight.
+
+    Args:
+        weights: By tenant; 1 for others.
+    """
+
+    def __init__(self, weights: Mapping[str, float] = MappingProxyType({})) -> None:
+        self._weights = dict(weights)
+        self._virtual = 0.0
+        self._finish: dict[str, float] = {}
+
+    def start_of(self, tenant: str) -> float:
+        """Return the start tag of what the tenant waits for."""
+        return max(self._virtual, self._finish.get(tenant, 0.0))
+
+    def serve(self, tenants: Iterable[str], *, seconds: float) -> Charge:
+        """Charge the tenants of a group's lanes, its head's first, with what it is going to cost.
+
+        Args:
+            tenants: One a lane.
+            seconds: Expected device seconds of the whole group; lanes share them equally.
+        """
+        lanes = list(tenants)
+        self._virtual = max(self._virtual, self.start_of(lanes[0]))
+        each = seconds / len(lanes)
+        charge = Charge({tenant: count * each for tenant, count in Counter(lanes).items()})
+        self._finish = {t: tag for t, tag in self._finish.items() if tag > self._virtual}
+        for tenant, own in charge.seconds.items():
+            self._finish[tenant] = self.start_of(tenant) + own / self._weight(tenant)
+        return charge
+
+    def correct(self, charge: Charge, *, seconds: float) -> None:
+        """Replace what a group was expected to cost by what it did."""
+        expected = sum(charge.seconds.values())
+        for tenant, own in charge.seconds.items():
+            part = own / expected if expected else 1 / len(charge.seconds)
+            difference = part * seconds - own
+            known = self._finish.get(tenant, self._virtual)
+            self._finish[tenant] = known + difference / self._weight(tenant)
+
+    def level(self) -> None:
+        """Nothing waits and nothing runs: whoever comes next starts level with everybody."""
+        self._virtual = max((self._virtual, *self._finish.values()))
+        self._finish.clear()
+
+    def _weight(self, tenant: str) -> float:
+        return self._weights.get(tenant, DEFAULT_WEIGHT)
+
+
+@final
+class ExpectedSeconds:
+    """What a lane of each kind of action has cost lately: a mean that forgets."""
+
+    FORGETS = 0.2
+    UNKNOWN_SECONDS = 1.0
+
+    def __init__(self) -> None:
+        self._lane: dict[str, float] = {}
+
+    def of(self, kind: str, *, lanes: int) -> float:
+        """Return the expected device seconds of a group."""
+        return lanes * self._lane.get(kind, self.UNKNOWN_SECONDS)
+
+    def learn(self, kind: str, *, lanes: int, seconds: float) -> None:
+        """Take in what a group cost."""
+        found = seconds / lanes
+        known = self._lane.get(kind, found)
+        self._lane[kind] = known + self.FORGETS * (found - known)
