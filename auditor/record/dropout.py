@@ -61,6 +61,11 @@ class RecordedDropout(nn.Module):
         self.current = current
         self.called = False
 
+    @property
+    def p(self) -> float:
+        """The rate, by the name that ``nn.Dropout`` has for it; some attention reads it."""
+        return self.rate
+
     @override
     def forward(self, values: Tensor) -> Tensor:
         """Return the values, in training with some entries 0 and the others larger."""

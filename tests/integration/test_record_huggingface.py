@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from auditor.errors import StageLogError, UnsupportedError
 from auditor.record.adapters.named_inputs import export_by_name
+from auditor.record.dropout import with_recorded_dropout
 from auditor.stagelog.batches import read_batches
 from tests.support.adapter_runs import memory_recorder, replay_verdicts, retrained_without
 from tests.support.hf_folders import SIZE, bert, gpt2
@@ -222,6 +223,35 @@ def test_what_cannot_be_recorded_is_refused_before_training(
 
     with pytest.raises(UnsupportedError, match=message):
         enter(record_trainer(recorder, trainer, "only"))
+
+
+def test_recorded_dropout_is_replayed(tmp_path: Path) -> None:
+    """Hidden states are dropped by modules; attention drops by a function, and is turned off."""
+    model = bert()
+    for part in model.modules():
+        if type(part).__name__ == "BertSelfAttention":
+            part.dropout.p = 0.0
+    model = with_recorded_dropout(model)
+    recorder, blobs = memory_recorder(model, export=export_by_name)
+    trainer = make_trainer(model, texts(0), tmp_path, gradient_accumulation_steps=2)
+
+    with record_trainer(recorder, trainer, "only"):
+        trainer.train()
+
+    assert recorder.log.stages[0].stochastic.dropout == "seeded"
+    assert replay_verdicts(recorder.log, blobs) == ["consistent"]
+
+
+def test_attention_that_drops_by_a_function_is_refused(tmp_path: Path) -> None:
+    model = with_recorded_dropout(bert())
+    recorder, _ = memory_recorder(model, export=export_by_name)
+    trainer = make_trainer(model, texts(0), tmp_path)
+
+    with (
+        pytest.raises(UnsupportedError, match="attention_probs_dropout_prob"),
+        record_trainer(recorder, trainer, "only"),
+    ):
+        trainer.train()
 
 
 def test_dropout_is_refused_before_training(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def require_recordable(trainer: Any, model: nn.Module) -> None:  # noqa: ANN401 
         (f"TrainingArguments.{name}", value, remedy) for value, name, remedy in checks if value
     ]
     if rates:
-        remedy = "Set the rates of its configuration to 0: masks cannot be replayed."
+        remedy = "Train with_recorded_dropout(model), or set the rates of its configuration to 0."
         found.append((f"model {type(model).__name__}: dropout", rates, remedy))
     for where, value, remedy in found:
         raise UnsupportedError(
