@@ -21,6 +21,7 @@ from auditor.dynamics.stage_examples import recorded_examples
 from auditor.dynamics.state import TrainingState, forward_buffers
 from auditor.errors import PreconditionError, UnsupportedError
 from auditor.model.objective import GraphObjective, Minibatch
+from auditor.plan.check_loss_scale import require_no_scaler
 from auditor.plan.curvature import SampledCurvature, StepCurvature
 from auditor.plan.sampling import used_examples
 
@@ -98,7 +99,12 @@ def ekfac_of(
 
 
 def stage_ekfac(run: Run, stage_index: int, *, examples: int, seed: int) -> SegmentCurvature:
-    """Return :func:`ekfac_of` at the stage's recorded end, computed once."""
+    """Return :func:`ekfac_of` at the stage's recorded end, computed once.
+
+    Raises:
+        UnsupportedError: If a gradient scaler trained the stage: its scales are not used here.
+    """
+    require_no_scaler(run.log.stages[stage_index])
 
     def make() -> SegmentCurvature:
         end = run.boundary(stage_index + 1)

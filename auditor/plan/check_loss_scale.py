@@ -15,6 +15,6 @@ def require_no_scaler(stage: Stage) -> None:
             f"stages[{stage.name}].loss_scale",
             expected="a stage without a gradient scaler",
             found=f"the scales of one, for {stage.precision}",
-            remedy="Use retrain, subsampled_replay, aa_score, checkpoint_delta or task_vector: "
-            "without the scales small gradients would vanish.",
+            remedy="Use retrain, subsampled_replay, aa_score with another curvature than ekfac, "
+            "checkpoint_delta or task_vector: without the scales small gradients would vanish.",
         )

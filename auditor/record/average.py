@@ -4,11 +4,35 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from auditor.errors import StageLogError
+from auditor.errors import StageLogError, UnsupportedError
 
 WRAPPER = "module."
 """What ``torch.optim.swa_utils.AveragedModel`` puts before the names of the model's parameters."""
+
+
+EQUAL = "get_swa_"
+"""How the functions of torch begin that average with equal weights."""
+
+
+def refuse_equal(average: nn.Module | None, *, stage: str) -> None:
+    """Refuse an average with equal weights, of states that the loop chooses.
+
+    Raises:
+        UnsupportedError: If it is one of torch's.
+    """
+    if not isinstance(average, AveragedModel):
+        return
+    function = average.multi_avg_fn or average.avg_fn
+    if function is None or getattr(function, "__qualname__", "").startswith(EQUAL):
+        raise UnsupportedError(
+            f"stage {stage!r}: ema",
+            expected="an exponential moving average, updated after every step",
+            found="an average with equal weights (SWA)",
+            remedy="Use AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)); or declare "
+            "no ema, and audit the weights that the optimizer updates.",
+        )
 
 
 def average_values(average: nn.Module, model: nn.Module, *, stage: str) -> dict[str, Tensor]:

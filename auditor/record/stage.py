@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer as TorchOptimizer
 
 from auditor.errors import StageLogError, UnsupportedError
-from auditor.record.average import after_update, average_values, require_released
+from auditor.record.average import after_update, average_values, refuse_equal, require_released
 from auditor.record.checkpoints import StoredState, write_state
 from auditor.record.datasets import Capture, DatasetHandle
 from auditor.record.facts import ForwardFacts, forward_facts
@@ -77,6 +77,7 @@ class StageRecorder:
 
     def __post_init__(self) -> None:
         self.arithmetic = describe_optimizer(self.optimizer)
+        refuse_equal(self.average, stage=self.settings.name)
         self._watch = ScalerWatch(scaler=self.scaler)
         self.masks = masks_of(self.model, stage=self.settings.name)
         if self.settings.self_check == "replay":

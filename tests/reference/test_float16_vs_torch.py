@@ -15,6 +15,7 @@ from auditor.dynamics.coarse import coarse_advance
 from auditor.dynamics.consistency import check_segment
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
+from auditor.dynamics.segment_curvature import stage_ekfac
 from auditor.dynamics.trajectory import advance, replay
 from auditor.errors import UnsupportedError
 from auditor.plan.request import Intervention
@@ -248,7 +249,7 @@ def test_an_undeclared_scaler_can_be_recorded_by_hand() -> None:
     assert (stage.loss_scale, len(stage.skipped or ())) == (None, len(trained.refused[0]))
 
 
-def test_coarse_replay_refuses_scales_by_name() -> None:
+def test_coarse_replay_and_eigenbases_refuse_scales_by_name() -> None:
     _, run = train("sgd")
     assert run is not None
 
@@ -257,6 +258,8 @@ def test_coarse_replay_refuses_scales_by_name() -> None:
             run, 0, [run.boundary(0)], lanes=[Lane()], block_steps=2, curvature="none",
             on_block=quiet,
         )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="loss_scale"):
+        stage_ekfac(run, 0, examples=8, seed=0)
 
 
 def test_skipped_steps_of_batch_norm_are_refused() -> None:
