@@ -22,6 +22,7 @@ from auditor.plan.request import Intervention
 from auditor.record.dropout import with_recorded_dropout
 from auditor.record.recorder import Recorder
 from auditor.stagelog.digest import digest_of
+from tests.support.adapter_runs import retrained_without
 from tests.support.builders import FixedClock, MemorySink, export_once
 from tests.support.cases import quiet
 from tests.support.memory_blobs import MemoryBlobs
@@ -180,6 +181,26 @@ def test_replay_is_the_training_and_retraining_is_torch_without_the_stage(case: 
     for lane in without_first_stage(run, lanes=2):
         close(named(run, 1, lane), truth[2])
         assert not torch.allclose(lane, run.boundary(2).theta, atol=1e-3)
+
+
+def test_an_audit_retrains_under_the_recorded_masks() -> None:
+    case = Case()
+    boundaries, run = train(case)
+    truth, _ = train(case, skip=frozenset({0}))
+    held_out = case.columns(9)
+
+    def loss(parameters: Mapping[str, Tensor]) -> float:
+        model = perceptron(case.dtype).eval()
+        model.load_state_dict(dict(parameters))
+        with torch.no_grad():
+            return functional.cross_entropy(model(held_out["x"]), held_out["y"]).item()
+
+    assert isinstance(run.blobs, MemoryBlobs)
+    report = retrained_without(run.log, run.blobs, stages=["stage0"], held_out=held_out, target="y")
+
+    effect = loss(boundaries[2]) - loss(truth[2])
+    assert report.effects[0].value == pytest.approx(effect, rel=1e-3)
+    assert {finding.verdict for finding in report.log.consistency} == {"consistent"}
 
 
 @pytest.mark.parametrize("changes", [{"dropout": "none", "seed": None}, {"seed": 1}])
