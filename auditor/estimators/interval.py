@@ -14,6 +14,7 @@ from auditor.estimators.calibration import (
     POOLED_DEGREES,
     POOLED_FROM,
     RESOLUTION_FACTOR,
+    SIGN_LEVEL,
     SINGLE_DEGREES,
     SINGLE_FACTOR,
 )
@@ -66,6 +67,9 @@ def summarise(
     there :func:`error_scale` is the scale of a Student's t, see :func:`_of_one_replica`. An exact
     sample has an interval of no width; a single replica at one resolution has none.
 
+    An interval that excludes zero is an effect where it would at 1 - ``SIGN_LEVEL`` too, so that
+    its sign can be relied on; between the two it is not resolved.
+
     That interval is about *these* examples. The one for the population they were drawn from adds
     :math:`t_{N-1}` times the :func:`~auditor.estimators.sampling_error.sampling_error` in the same
     way.
@@ -108,6 +112,7 @@ def summarise(
         random, degrees = spread * float(np.sqrt(1 + 1 / replicas)), replicas - 1
     half = float(np.hypot(_quantile(confidence, degrees) * random, fixed))
     whole = float(np.hypot(half, around))
+    p_value = _p_value(value, random=random, fixed=fixed, degrees=degrees)
     return Summary(
         value=value,
         low=value - half,
@@ -117,8 +122,8 @@ def summarise(
         resolution=resolution,
         sampling=sampling,
         population=None if sampled is None else (value - whole, value + whole),
-        p_value=_p_value(value, random=random, fixed=fixed, degrees=degrees),
-        verdict=_verdict(value, half=half),
+        p_value=p_value,
+        verdict=_verdict(value, half=half, p_value=p_value),
     )
 
 
@@ -149,10 +154,12 @@ def _of_one_replica(own: float, others: Sequence[float]) -> tuple[float, int]:
     return float(np.sqrt(square / degrees)), degrees
 
 
-def _verdict(value: float, *, half: float) -> Verdict:
+def _verdict(value: float, *, half: float, p_value: float) -> Verdict:
     if value == half == 0:
         return Verdict.NOT_RESOLVED  # nothing moved: there is no spread to be within
-    return Verdict.WITHIN_REPLAY_SPREAD if abs(value) <= half else Verdict.EFFECT
+    if abs(value) <= half:
+        return Verdict.WITHIN_REPLAY_SPREAD
+    return Verdict.EFFECT if p_value <= SIGN_LEVEL else Verdict.NOT_RESOLVED
 
 
 def _quantile(confidence: float, degrees: int) -> float:

@@ -11,8 +11,9 @@ def verdict_of(summary: Summary, *, rerun: NoiseSpread | None, confidence: float
     r"""Return the verdict of one effect.
 
     *Within replay spread*: the interval holds zero. *Not resolved*: there is no interval, or it
-    excludes zero while the effect is not discovered among many. *Within rerun noise*: sd_rerun was
-    measured and zero is within what one more rerun of the pipeline may bring,
+    excludes zero by too little to rely on its sign, or the effect is not discovered among many.
+    *Within rerun noise*: sd_rerun was measured and zero is within what one more rerun of the
+    pipeline may bring,
 
     .. math:: |\tau| \le t_{O-1}\, sd_{rerun}
 

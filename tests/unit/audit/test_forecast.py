@@ -86,7 +86,7 @@ def test_detectable_effect_of_spread_alone_is_that_of_two_quantiles():
     found = detectable_effect(sample, confidence=0.9)
 
     error = np.std(means, ddof=1) * np.sqrt(1 + 1 / 6)
-    assert found == pytest.approx((stats.t.ppf(0.95, 5) + stats.t.ppf(0.8, 5)) * error)
+    assert found == pytest.approx((stats.t.ppf(0.99, 5) + stats.t.ppf(0.8, 5)) * error)
 
 
 def test_four_of_five_effects_of_that_size_are_found():

@@ -69,7 +69,8 @@ def test_nothing_that_moves_is_not_resolved():
 @pytest.mark.parametrize(
     ("means", "discovered", "rerun", "expected"),
     [
-        ((1.0, 1.1), True, None, Verdict.EFFECT),
+        ((1.0, 1.01), True, None, Verdict.EFFECT),
+        ((1.0, 1.1), True, None, Verdict.NOT_RESOLVED),
         ((1.0, -1.1), True, spread(0.01), Verdict.WITHIN_REPLAY_SPREAD),
         ((1.0, 1.01, 0.99), False, None, Verdict.NOT_RESOLVED),
         ((1.0, 1.01, 0.99), True, spread(0.1), Verdict.EFFECT),
@@ -83,6 +84,20 @@ def test_verdicts(means, discovered, rerun, expected):
     found = verdict_of(summary, rerun=rerun, confidence=0.9)
 
     assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("beyond", "expected"), [(0.99, Verdict.NOT_RESOLVED), (1.01, Verdict.EFFECT)]
+)
+def test_a_sign_is_called_where_an_interval_at_98_percent_excludes_zero(beyond, expected):
+    scatter = np.array([-0.5, 0.0, 0.5])
+    half = stats.t.ppf(0.99, 2) * 0.5 * np.sqrt(1 + 1 / 3)
+
+    found = summarise(sample(*(scatter + beyond * half)), confidence=0.9)
+
+    assert found.low is not None
+    assert found.low > 0
+    assert found.verdict is expected
 
 
 def test_rerun_noise_begins_at_the_quantile_of_six_reruns():
