@@ -5,7 +5,7 @@ from typing import final
 
 from auditor.audit.planning import data_of
 from auditor.effects import Probe, QueryKind
-from auditor.errors import UnsupportedError
+from auditor.errors import PreconditionError, UnsupportedError
 from auditor.plan.asked import metrics_of
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
@@ -13,7 +13,10 @@ from auditor.stagelog.digest import Digest, canonical_bytes
 from service.errors import MissingBlobsError
 from service.evaluation_sets import EvaluationSets
 from service.planning import AuditPlanner
-from service.records.base import CatalogueRecords
+from service.records.base import CatalogueRecords, StageLogRow
+
+CAUSES_CHARACTERS = 1000
+"""How much of a log's causes a refusal repeats: it has to fit the wire's limit."""
 
 
 @final
@@ -45,13 +48,14 @@ class Admission:
 
         Raises:
             ArtifactMissingError: If the log or the model is not registered.
+            PreconditionError: If a check found that the log contradicts itself.
             MissingBlobsError: If evaluation data or a metric's graph was not sent.
             UnsupportedError: If it asks for values of an outside tool.
             AuditorError: If the request cannot be answered; see
                 :func:`auditor.audit.check.check_request`.
         """
         refuse_tools(request)
-        self._catalogue.stage_log(tenant, Digest(request.log))
+        refuse_unusable(self._catalogue.stage_log(tenant, Digest(request.log)))
         if request.model is not None:
             self._catalogue.model(tenant, Digest(request.model))
         manifests = [Digest(digest) for digest in data_of(request)]
@@ -82,6 +86,22 @@ class Admission:
         if missing:
             raise MissingBlobsError("evaluation data", digests=missing)
         return held
+
+
+def refuse_unusable(log: StageLogRow) -> None:
+    """Refuse a log that a check found to contradict itself.
+
+    Raises:
+        PreconditionError: With what the check found.
+    """
+    if log.state == "unusable":
+        raise PreconditionError(
+            f"stage log {log.digest}",
+            expected="a log whose recorded steps lead to its checkpoints",
+            found="a check that failed",
+            remedy=f"It said: {'; '.join(log.causes)[:CAUSES_CHARACTERS]}. Record the training "
+            "again, or repeat the check with `stageaudit log check --server`.",
+        )
 
 
 def refuse_tools(request: AuditRequest) -> None:

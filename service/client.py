@@ -23,6 +23,7 @@ from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 from service.channel import Connection
 from service.config import resolve_endpoint
+from service.log_check_client import CheckStep, follow_check, start_check
 from service.names import member_name, parse_blob, parse_member
 from service.pb.v1 import audit_pb2, model_pb2, report_pb2, stage_log_pb2
 from service.status import CODE_BY_NUMBER, error_of
@@ -259,9 +260,43 @@ class Client:
             raise _raised(audit)
         return view(audit)
 
+    def check_log(
+        self,
+        log: Digest,
+        *,
+        sample: float | None = None,
+        seed: int = 0,
+        request_id: str | None = None,
+    ) -> str:
+        """Ask for a log's steps to be replayed and return the name of the operation."""
+        return start_check(
+            self._connection,
+            log,
+            tenant=self.tenant,
+            sample=sample,
+            seed=seed,
+            request_id=request_id or _request_id(),
+        )
+
+    def watch_check(self, name: str) -> Iterator[CheckStep]:
+        """Yield where a check stands until it is over; the last step has the verdict.
+
+        Raises:
+            AuditorError: The error that the check ended with.
+        """
+        return follow_check(self._connection, name)
+
+    def get_log(self, digest: Digest) -> Plain:
+        """Return a stage log: what it holds, and what checks said about it."""
+        request = stage_log_pb2.GetStageLogRequest(
+            name=member_name(self.tenant, "stageLogs", digest)
+        )
+        return view(self._connection.call(self._connection.stage_logs.GetStageLog, request))
+
     def cancel(self, name: str) -> None:
-        """Ask for an audit to be stopped; what is finished stays cached."""
-        _, identity = parse_member(name, collection="audits")
+        """Ask for an audit, or a check of a log, to be stopped; what is finished stays cached."""
+        collection = "operations" if "/operations/" in name else "audits"
+        _, identity = parse_member(name, collection=collection)
         request = operations_pb2.CancelOperationRequest(
             name=member_name(self.tenant, "operations", identity)
         )

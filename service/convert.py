@@ -8,11 +8,17 @@ from google.protobuf import timestamp_pb2
 from auditor.errors import InputError
 from service.names import BlobName, member_name
 from service.pb.v1 import model_pb2, report_pb2, stage_log_pb2
-from service.records.base import ModelRow, ReportRow, StageLogRow
+from service.records.base import LogState, ModelRow, ReportRow, StageLogRow
 
 _FORMATS: dict[Literal["safetensors", "onnx"], model_pb2.ModelFormat.ValueType] = {
     "safetensors": model_pb2.MODEL_FORMAT_SAFETENSORS,
     "onnx": model_pb2.MODEL_FORMAT_ONNX,
+}
+
+_LOG_STATES: dict[LogState, stage_log_pb2.StageLogState.ValueType] = {
+    "unchecked": stage_log_pb2.STAGE_LOG_STATE_UNCHECKED,
+    "consistent": stage_log_pb2.STAGE_LOG_STATE_CONSISTENT,
+    "unusable": stage_log_pb2.STAGE_LOG_STATE_UNUSABLE,
 }
 
 
@@ -43,6 +49,8 @@ def to_stage_log(tenant: str, row: StageLogRow) -> stage_log_pb2.StageLog:
         level=row.level,
         size_bytes=row.size_bytes,
         create_time=to_timestamp(row.created),
+        state=_LOG_STATES[row.state],
+        causes=row.causes,
     )
 
 

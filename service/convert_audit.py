@@ -80,24 +80,36 @@ def to_progress(progress: Progress, *, step: Step | None = None) -> audit_pb2.Au
     return message
 
 
-def to_operation(row: AuditRow) -> operations_pb2.Operation:
+def to_state(state: AuditState) -> audit_pb2.AuditState.ValueType:
+    """Return a state as its message."""
+    return _STATES[state]
+
+
+def to_audit_operation(row: AuditRow) -> operations_pb2.Operation:
     """Return the operation that runs an audit."""
-    operation = operations_pb2.Operation(
-        name=member_name(row.tenant, "operations", row.id),
-        metadata=_packed(
-            audit_pb2.AuditOperationMetadata(
-                audit=member_name(row.tenant, "audits", row.id),
-                state=_STATES[row.state],
-                progress=to_progress(row.progress),
-                create_time=to_timestamp(row.created),
-                update_time=to_timestamp(row.updated),
-            )
-        ),
-        done=row.state not in LIVE_AUDITS,
+    metadata = _packed(
+        audit_pb2.AuditOperationMetadata(
+            audit=member_name(row.tenant, "audits", row.id),
+            state=_STATES[row.state],
+            progress=to_progress(row.progress),
+            create_time=to_timestamp(row.created),
+            update_time=to_timestamp(row.updated),
+        )
     )
+    operation = audit_outcome(row, metadata)
     if row.state is AuditState.SUCCEEDED:
         operation.response.CopyFrom(_packed(to_audit(row)))
-    elif row.state is AuditState.CANCELLED:
+    return operation
+
+
+def audit_outcome(row: AuditRow, metadata: any_pb2.Any) -> operations_pb2.Operation:
+    """Return the operation of a row, without the response of one that succeeded."""
+    operation = operations_pb2.Operation(
+        name=member_name(row.tenant, "operations", row.id),
+        metadata=metadata,
+        done=row.state not in LIVE_AUDITS,
+    )
+    if row.state is AuditState.CANCELLED:
         operation.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message="cancelled"))
     elif row.error is not None:
         operation.error.CopyFrom(status_of(error_of(row.error), request_id=row.id))

@@ -16,6 +16,7 @@ from service.evaluation_sets import EvaluationSets
 from service.executors.devices import resolve_devices, threads_a_worker
 from service.executors.local import DEFAULT_ENGINE, LocalExecutor, WorkerSettings
 from service.finish import ReportSigner
+from service.log_checks import LogChecks, LogJudge
 from service.metrics import Metrics
 from service.notices import Notices
 from service.operations import AuditOperations
@@ -23,11 +24,12 @@ from service.paging import PageTokens
 from service.planning import AuditPlanner
 from service.records.audits import SqlAudits
 from service.records.base import CatalogueRecords
+from service.records.checks import SqlLogChecks
 from service.records.engine import Database
 from service.records.leases import SqlLeases
 from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
-from service.rounds import Rounds
+from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
@@ -74,6 +76,7 @@ class Jobs:
         executor: LocalExecutor,
         submission: Submission,
         stored: AuditOperations,
+        checks: LogChecks,
         notices: Notices,
         host: Host,
     ) -> None:
@@ -83,6 +86,7 @@ class Jobs:
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
         self.submission = submission
         self.stored = stored
+        self.checks = checks
         self.notices = notices
         self.audits = AuditServicer(
             submission=submission,
@@ -93,7 +97,11 @@ class Jobs:
             tokens=host.tokens,
         )
         self.operations = OperationsServicer(
-            operations=stored, watching=self._watching, threads=host.threads, tokens=host.tokens
+            operations=stored,
+            watching=self._watching,
+            notices=notices,
+            threads=host.threads,
+            tokens=host.tokens,
         )
 
     def start(self, *, on_workers: Callable[[int], None]) -> None:
@@ -148,11 +156,13 @@ def open_jobs(host: Host) -> Jobs:
     telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
     planner = AuditPlanner(host.objects)
     finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
+    judge = LogJudge(host.objects, planner=planner)
     rounds = Rounds(
         audits=audits,
         reader=reader,
         planner=planner,
         finisher=finisher,
+        checks=CheckEnding(judge=judge, records=SqlLogChecks(host.database, now=now)),
         notices=notices,
         telemetry=telemetry,
     )
@@ -200,6 +210,14 @@ def open_jobs(host: Host) -> Jobs:
         submission=submission,
         stored=AuditOperations(
             audits=audits, reader=reader, rounds=rounds, report=scheduler.report
+        ),
+        checks=LogChecks(
+            catalogue=host.catalogue,
+            blobs=host.objects,
+            judge=judge,
+            submission=submission,
+            reader=reader,
+            clock=clock,
         ),
         notices=notices,
         host=host,

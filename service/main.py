@@ -291,6 +291,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
                     threads=threads,
                     tokens=tokens,
                     clock=clock,
+                    checks=jobs.checks,
                 ),
                 models=ModelServicer(
                     records=catalogue,

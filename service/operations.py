@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import final
 
+from auditor.errors import ArtifactMissingError
 from auditor.stagelog.digest import Digest
-from service.records.jobs import AuditReader, AuditRecords, AuditRow, EventRow
+from service.records.jobs import AuditReader, AuditRecords, AuditRow, EventRow, JobKind
 from service.rounds import Rounds
 from service.scheduler.loop import Event, Revoked
 
@@ -33,19 +34,33 @@ class AuditOperations:
         self._rounds = rounds
         self._report = report
 
-    def get(self, tenant: str, audit: str) -> AuditRow:
-        """Return one audit.
+    def get(self, tenant: str, audit: str, *, kind: JobKind | None = None) -> AuditRow:
+        """Return one audit, or also a check where the kind is not said.
 
         Raises:
             ArtifactMissingError: If the tenant has no such audit.
         """
-        return self._reader.get(tenant, audit)
+        row = self._reader.get(tenant, audit)
+        if kind is not None and row.kind != kind:
+            raise ArtifactMissingError(
+                f"{kind} {audit}",
+                expected=f"the id of an operation of kind {kind}",
+                found=f"one of kind {row.kind}",
+                remedy="Ask google.longrunning.Operations about it.",
+            )
+        return row
 
     def page(
-        self, tenant: str, *, limit: int, before: str | None, log: Digest | None
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        before: str | None,
+        log: Digest | None,
+        kind: JobKind | None = None,
     ) -> tuple[AuditRow, ...]:
-        """Return audits, newest first, older than ``before``."""
-        return self._reader.page(tenant, limit=limit, before=before, log=log)
+        """Return audits and checks, or one kind, newest first, older than ``before``."""
+        return self._reader.page(tenant, limit=limit, before=before, log=log, kind=kind)
 
     def events(self, audit: str, after: int) -> tuple[EventRow, ...]:
         """Return what happened to the audit after the event of this sequence."""
@@ -62,11 +77,12 @@ class AuditOperations:
         if ended.revoked:
             self._report(Revoked(leases=ended.revoked))
 
-    def delete(self, tenant: str, audit: str) -> None:
+    def delete(self, tenant: str, audit: str, *, kind: JobKind | None = None) -> None:
         """Take a finished audit off the lists; its report and its results stay.
 
         Raises:
             ArtifactMissingError: If the tenant has no such audit.
             PreconditionError: If it is not finished.
         """
+        self.get(tenant, audit, kind=kind)
         self._audits.delete(tenant, audit)

@@ -79,7 +79,7 @@ class AuditPlanner:
         """Return the next round of a request that was checked."""
         planned = self._plan(request, self._log(request.log), results, blobs=self._blobs)
         return PlannedRound(
-            actions=tuple(_new_action(spec) for spec in planned.actions), report=planned.report
+            actions=tuple(new_action(spec) for spec in planned.actions), report=planned.report
         )
 
     def plan_stored(self, request: Digest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
@@ -124,7 +124,8 @@ class AuditPlanner:
         return log
 
 
-def _new_action(spec: ActionSpec) -> NewAction:
+def new_action(spec: ActionSpec) -> NewAction:
+    """Return an action as the records store it."""
     return NewAction(
         key=key_of(spec),
         kind=spec.kind,

@@ -1,6 +1,7 @@
 """What follows when all actions of an audit are done: another round, or the signed report."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, final
 
 from auditor.errors import AuditorError, UnavailableError
@@ -15,6 +16,9 @@ from service.records.jobs import (
     AuditRecords,
     AuditRow,
     Cancelled,
+    CheckedLog,
+    LogCheckRecords,
+    NewAction,
     SignedReport,
 )
 from service.scheduler.states import LIVE_AUDITS, ActionState
@@ -40,6 +44,24 @@ class Finisher(Protocol):
         """Return the report of an audit, its bundle stored durably."""
 
 
+class Judge(Protocol):
+    """Says what a finished check means; :class:`service.log_checks.LogJudge` is one."""
+
+    def actions(self, check: AuditRow) -> tuple[NewAction, ...]:
+        """Return every action of a stored check."""
+
+    def judge(self, check: AuditRow, actions: Sequence[ActionRow]) -> CheckedLog:
+        """Return what the finished actions of a check found."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckEnding:
+    """What ends a check of a log: who judges it, and where that is stored."""
+
+    judge: Judge
+    records: LogCheckRecords
+
+
 @final
 class Rounds:
     """Carries settled audits on.
@@ -49,6 +71,7 @@ class Rounds:
         reader: Audits to look at.
         planner: Plans the next round.
         finisher: Signs.
+        checks: What ends a check of a log.
         notices: Who waits for news.
         telemetry: What operators are told.
     """
@@ -60,6 +83,7 @@ class Rounds:
         reader: AuditReader,
         planner: RoundPlanner,
         finisher: Finisher,
+        checks: CheckEnding,
         notices: Notices,
         telemetry: Telemetry,
     ) -> None:
@@ -67,6 +91,7 @@ class Rounds:
         self._reader = reader
         self._planner = planner
         self._finisher = finisher
+        self._checks = checks
         self._notices = notices
         self._telemetry = telemetry
 
@@ -82,7 +107,10 @@ class Rounds:
         if audit.state not in LIVE_AUDITS or not settled:
             return Cancelled()
         try:
-            self._plan_or_finish(audit, actions)
+            if audit.kind == "check":
+                self._judge(audit, actions)
+            else:
+                self._plan_or_finish(audit, actions)
         except UnavailableError:
             raise
         except AuditorError as error:
@@ -117,16 +145,26 @@ class Rounds:
         fresh = [action for action in planned.actions if action.key not in known]
         figures = results.get(planned.report)
         if fresh:
-            self._append(audit, planned, gone=())
+            self._append(audit, planned.actions, gone=())
         elif figures is None or self._planner.missing([figures]):
-            self._append(audit, planned, gone=self._planner.missing(results.values()))
+            self._append(audit, planned.actions, gone=self._planner.missing(results.values()))
         elif self._audits.begin_signing(audit.id):
             self._notices.publish([audit.id])
             self._finish(audit, figures, actions)
 
-    def _append(self, audit: AuditRow, planned: PlannedRound, *, gone: Collection[Digest]) -> None:
-        plan = self._audits.append(audit.id, planned.actions, gone=gone)
-        kinds = {action.key: action.kind for action in planned.actions}
+    def _judge(self, check: AuditRow, actions: Sequence[ActionRow]) -> None:
+        gone = self._planner.missing(a.result for a in actions if a.result is not None)
+        if gone:
+            self._append(check, self._checks.judge.actions(check), gone=gone)
+        elif self._checks.records.finish(check.id, self._checks.judge.judge(check, actions)):
+            self._telemetry.audit_ended(self._reader.find(check.id))
+            self._notices.set_step([check.id], None)
+
+    def _append(
+        self, audit: AuditRow, actions: Sequence[NewAction], *, gone: Collection[Digest]
+    ) -> None:
+        plan = self._audits.append(audit.id, actions, gone=gone)
+        kinds = {action.key: action.kind for action in actions}
         self._telemetry.planned(audit.id, plan, kinds=kinds)
         self._notices.publish([audit.id])
 

@@ -15,7 +15,7 @@ from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.strict_json import load_object, parse_record
 from service.admission import Admission
-from service.planning import AuditPlanner, PlannedRound
+from service.planning import AuditPlanner
 from service.records.base import RequestKey
 from service.records.jobs import AuditReader, AuditRecords, AuditRow, NewAction, NewAudit
 from service.scheduler.loop import Event, Joined, Wake
@@ -113,13 +113,7 @@ class Submission:
             RequestIdReusedError: If the request id was used for another request.
             ResourceError: If the tenant has too many live audits.
         """
-        if self._closed.is_set():
-            raise UnavailableError(
-                "service",
-                expected="a service that takes audits",
-                found="one that is stopping",
-                remedy="Try again in a moment.",
-            )
+        self.require_open()
         deadline = self._deadline(ask.deadline)
         request = parse_request(ask.request_json)
         self._admission.check(ask.tenant, request)
@@ -138,7 +132,7 @@ class Submission:
             max_live_audits=self._limits.live_audits,
             actions=planned.actions,
         )
-        return self._store(new, planned, gone=self._planner.missing(known.values()))
+        return self.store(new, gone=self._planner.missing(known.values()))
 
     def plan(self, tenant: str, request_json: str) -> DryPlan:
         """Return what an audit would compute; nothing is stored.
@@ -165,14 +159,47 @@ class Submission:
             forecast=self._planner.forecast(request, there),
         )
 
-    def _store(self, new: NewAudit, planned: PlannedRound, *, gone: frozenset[Digest]) -> AuditRow:
+    @property
+    def live_audits(self) -> int:
+        """Most audits and checks of a tenant that may be under way."""
+        return self._limits.live_audits
+
+    def usual_deadline(self) -> float:
+        """Return when something fails that is accepted now, in seconds since 1970."""
+        return self._deadline(None)
+
+    def require_open(self) -> None:
+        """Refuse what comes when the service is stopping.
+
+        Raises:
+            UnavailableError: If it is.
+        """
+        if self._closed.is_set():
+            raise UnavailableError(
+                "service",
+                expected="a service that takes audits",
+                found="one that is stopping",
+                remedy="Try again in a moment.",
+            )
+
+    def store(self, new: NewAudit, *, gone: frozenset[Digest]) -> AuditRow:
+        """Store an audit or a check whose request was accepted, and tell the scheduler.
+
+        Args:
+            new: With its first round of actions.
+            gone: Results that are no longer stored.
+
+        Raises:
+            RequestIdReusedError: If the request id was used for another request.
+            ResourceError: If the tenant has too many live audits.
+        """
         try:
             row, plan = self._audits.create(new, gone=gone)
         except ResourceError:
             self._telemetry.rejected("live_audits")
             raise
         if row.id == new.id:  # else it answers an earlier request with the same id
-            kinds = {action.key: action.kind for action in planned.actions}
+            kinds = {action.key: action.kind for action in new.actions}
             self._telemetry.planned(row.id, plan, kinds=kinds)
             if plan.joined:
                 self._report(Joined(audit=row.id, keys=frozenset(plan.joined)))

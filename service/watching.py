@@ -63,7 +63,7 @@ class Watching:
         last = after
         shown: Step | None = None
         with self._news_of(audit) as news:
-            row = await self._threads.run(self._operations.get, tenant, audit)
+            row = await self._threads.run(self._operations.get, tenant, audit, kind="audit")
             while True:
                 news.clear()
                 events = await self._threads.run(self._operations.events, audit, last)

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auditor.audit.log_verdict import (
+    content_passed,
+    log_verdict,
+    manifest_passed,
+    replay_not_passed,
+    replay_passed,
+)
 from auditor.edge.folder import read_log
 from auditor.errors import InputError, PreconditionError, UnsupportedError
 from auditor.report.wording import consistency_statement
@@ -28,7 +35,13 @@ FolderArgument = Annotated[
 
 
 def check(
-    folder: FolderArgument,
+    log: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOG",
+            help="The folder that the recorder wrote; with --server also a log's digest.",
+        ),
+    ],
     replay: Annotated[
         bool, typer.Option("--replay", help="Also execute every recorded step again and compare.")
     ] = False,
@@ -37,36 +50,53 @@ def check(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="With --replay: only this part of each stage's segments, drawn at random.",
+            help="With --replay or --server: only this part of each stage's segments, drawn at "
+            "random.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Drives the draw of --sample.")] = 0,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            help="Replay on this service's worker; a folder is sent there first.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a log: manifest, digests, shapes, finite numbers, steps, and --replay.
 
+    With --server the service replays the log, and refuses audits of it if that fails; form and
+    content were checked when the log was sent.
+
     Exit codes: 0 nothing was found, 1 a replay does not reproduce its checkpoints, 7 the log
     contradicts itself or a blob is missing or damaged.
     """
-    if sample is not None and not (replay and sample > 0):
+    if sample is not None and not ((replay or server is not None) and sample > 0):
         raise InputError(
             "--sample",
-            expected="a part above 0, together with --replay",
+            expected="a part above 0, together with --replay or --server",
             found=sample,
             remedy="Pass --replay --sample 0.2 to replay a fifth of the segments.",
         )
+    if server is not None:
+        from service.cli.log_check_remote import check_at_service
+
+        check_at_service(log, server=server, sample=sample, seed=seed, as_json=as_json)
+        return
+    _check_here(Path(log), replay=replay, sample=sample, seed=seed, as_json=as_json)
+
+
+def _check_here(
+    folder: Path, *, replay: bool, sample: float | None, seed: int, as_json: bool
+) -> None:
     log, digest, blobs = read_log(folder)
-    passed: list[str] = []
-
-    def done(text: str) -> None:
-        passed.append(text)
-        if not as_json:
-            console.print(f"[green]ok[/green]  {text}")
-
+    done = _silent if as_json else _say_passed
     validate(log)
-    done(f"manifest: {len(log.stages)} stages, {log.stages[-1].end_step - log.start.step} steps")
+    done(manifest_passed(log))
     _check_blobs(log, blobs)
-    done(f"blobs: {len(log.blobs())} present, digests, shapes and numbers as the manifest says")
+    done(content_passed(log))
     refused = refusal(log)
     if refused is not None and replay:
         raise refused
@@ -74,19 +104,24 @@ def check(
     if replay:
         drawn = None if sample is None else _sample(sample, seed=seed)
         findings = _replay(log, digest, blobs, done=done, quiet=as_json, sample=drawn)
-    consistent = all(finding.verdict != "inconsistent" for finding in findings)
-    result = {
-        "digest": digest,
-        "level": log.level,
-        "passed": passed,
-        "not_treated": None if refused is None else str(refused),
-        "segments": [finding.model_dump(mode="json") for finding in findings],
-        "consistent": consistent if findings else None,
-        "statement": consistency_statement(tuple(findings)),
-    }
-    emit(result, as_json=as_json, human=lambda: _print_findings(log, findings, refused))
-    if not consistent:
+    why_not = None if refused is None else str(refused)
+    verdict = log_verdict(log, digest, findings, not_treated=why_not)
+    emit(
+        verdict.model_dump(mode="json"),
+        as_json=as_json,
+        human=lambda: _print_findings(log, findings, why_not),
+    )
+    if verdict.consistent is False:
         raise typer.Exit(ExitCode.FAIL)
+
+
+def _say_passed(text: str) -> None:
+    console.print("[green]ok[/green]", end="  ")
+    console.print(text, markup=False)
+
+
+def _silent(_text: str) -> None:
+    """Say nothing: the result holds it."""
 
 
 def refusal(log: StageLog) -> UnsupportedError | None:
@@ -145,31 +180,19 @@ def _replay(
         with progress(f"replay {stage.name}", unit="steps", quiet=quiet) as update:
             findings.append(check_segment(run, index, on_block=update, sample=sample))
         if findings[-1].verdict == "consistent":
-            done(
-                f"replay {stage.name}: deviation {findings[-1].deviation:.1e}, "
-                f"tolerance {findings[-1].tolerance:.1e}"
-            )
+            done(replay_passed(log, findings[-1]))
     return findings
 
 
-def _print_findings(
-    log: StageLog, findings: "list[SegmentFinding]", refused: UnsupportedError | None
-) -> None:
+def _print_findings(log: StageLog, findings: "list[SegmentFinding]", refused: str | None) -> None:
     if refused is not None:
         console.print(f"cannot be replayed: {refused}", markup=False, style="yellow")
     for finding in findings:
-        if finding.verdict == "consistent":
-            continue
-        where = ""
-        if finding.inconsistent_steps is not None:
-            begin, end = finding.inconsistent_steps
-            where = f"; first in steps {begin} to {end - 1}"
-        console.print(
-            f"{finding.verdict}: replay {log.stages[finding.stage].name}: deviation "
-            f"{finding.deviation:.1e}, tolerance {finding.tolerance:.1e}, amplification "
-            f"{finding.amplification:.1e}, most in {finding.worst}{where}",
-            markup=False,
-            style="bold red" if finding.verdict == "inconsistent" else "yellow",
-        )
+        if finding.verdict != "consistent":
+            console.print(
+                replay_not_passed(log, finding),
+                markup=False,
+                style="bold red" if finding.verdict == "inconsistent" else "yellow",
+            )
     if findings and all(finding.verdict == "consistent" for finding in findings):
         console.print(consistency_statement(tuple(findings)), markup=False)

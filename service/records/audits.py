@@ -253,7 +253,7 @@ def _insert_audit(connection: Connection, new: NewAudit, *, now: float) -> None:
         )
     )
     connection.execute(
-        insert(operation).values(id=new.id, tenant=new.tenant, kind="audit", created=now)
+        insert(operation).values(id=new.id, tenant=new.tenant, kind=new.kind, created=now)
     )
 
 

@@ -12,6 +12,9 @@ from auditor.stagelog.digest import Digest
 
 DEFAULT_TENANT = "default"
 
+LogState = Literal["unchecked", "consistent", "unusable"]
+"""What the checks of a log said: the newest that failed or replayed everything decides."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
@@ -40,6 +43,8 @@ class StageLogRow:
     level: int
     size_bytes: int  # the manifest and every blob it names
     created: float
+    state: LogState = "unchecked"
+    causes: tuple[str, ...] = ()  # why it is unusable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

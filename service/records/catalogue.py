@@ -22,6 +22,7 @@ from auditor.errors import ArtifactMissingError
 from auditor.stagelog.digest import Digest
 from service.records.audits import add_blob_refs
 from service.records.base import ModelRow, Position, ReportRow, RequestKey, StageLogRow
+from service.records.checks import standings, with_standing
 from service.records.engine import Database
 from service.records.plans import chunks
 from service.records.requests import ensure_tenant, store_answer, stored_answer
@@ -96,8 +97,14 @@ class SqlCatalogue:
         }
         return self._database.write(
             "add_stage_log",
-            lambda c: _stage_log(
-                self._add(c, stage_log, tenant, digest=row.digest, values=values, request=request)
+            lambda c: with_standing(
+                c,
+                tenant,
+                _stage_log(
+                    self._add(
+                        c, stage_log, tenant, digest=row.digest, values=values, request=request
+                    )
+                ),
             ),
         )
 
@@ -108,7 +115,9 @@ class SqlCatalogue:
             ArtifactMissingError: If the tenant has no such log.
         """
         return self._database.read(
-            lambda c: _stage_log(_one(c, stage_log, tenant=tenant, digest=digest))
+            lambda c: with_standing(
+                c, tenant, _stage_log(_one(c, stage_log, tenant=tenant, digest=digest))
+            )
         )
 
     def stage_logs(
@@ -116,7 +125,9 @@ class SqlCatalogue:
     ) -> tuple[StageLogRow, ...]:
         """Return at most ``limit`` logs, newest first."""
         query = _page(stage_log, tenant, after=after, limit=limit)
-        return self._database.read(lambda c: tuple(map(_stage_log, c.execute(query).all())))
+        return self._database.read(
+            lambda c: standings(c, tenant, map(_stage_log, c.execute(query).all()))
+        )
 
     def delete_stage_log(self, tenant: str, digest: Digest) -> None:
         """Remove one log from the list.

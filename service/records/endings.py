@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, exists, select, update
 
 from service.failures import Failure
+from service.records.checks import note_failed_check
 from service.records.history import add_event
 from service.records.jobs import Cancelled, Lease
 from service.records.plans import chunks
@@ -41,6 +42,8 @@ def end_audits(
     for audit_id in ended:
         message = "cancelled" if failure is None else f"{failure.where}: {failure.remedy}"
         add_event(connection, audit_id, state.lower(), now=now, message=message)
+        if failure is not None:
+            note_failed_check(connection, audit_id, failure=failure, now=now)
     return Cancelled(audits=tuple(ended), revoked=revoked)
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
 from service.scheduler.states import ActionState, AuditState
+
+JobKind = Literal["audit", "check"]
+"""What an operation does: answer a request for an audit, or check a log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,7 @@ class NewAudit:
     request: RequestKey | None
     max_live_audits: int
     actions: tuple[NewAction, ...]
+    kind: JobKind = "audit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +76,9 @@ class AuditRow:
     updated: float
     progress: Progress
     compute_seconds: float  #: of its actions that were not cached
+    kind: JobKind = "audit"
+    verdict: str | None = None  #: of a check that succeeded: JSON
+    causes: tuple[str, ...] = ()  #: why a check made its log unusable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +216,16 @@ class SignedReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedLog:
+    """What a check found out about a log."""
+
+    complete: bool  #: every segment was replayed
+    consistent: bool
+    causes: tuple[str, ...]
+    verdict: str  #: canonical JSON of :class:`auditor.audit.log_verdict.LogVerdict`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueueRow:
     """Ready actions of one priority."""
 
@@ -275,9 +292,15 @@ class AuditReader(Protocol):
         """
 
     def page(
-        self, tenant: str, *, limit: int, before: str | None, log: Digest | None
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        before: str | None,
+        log: Digest | None,
+        kind: JobKind | None = None,
     ) -> tuple[AuditRow, ...]:
-        """Return audits, newest first, older than ``before``."""
+        """Return audits, newest first, older than ``before``; of one kind, or of all."""
 
     def find(self, audit: str) -> AuditRow:
         """Return one audit of any tenant, deleted or not."""
@@ -290,6 +313,13 @@ class AuditReader(Protocol):
 
     def known_results(self, tenant: str, keys: Collection[ActionKey]) -> Mapping[ActionKey, Digest]:
         """Return the results that are there."""
+
+
+class LogCheckRecords(Protocol):
+    """What checks found out about logs."""
+
+    def finish(self, check: str, found: CheckedLog) -> bool:
+        """Store what was found and move the check to SUCCEEDED together; False if it is over."""
 
 
 class LeaseRecords(Protocol):

@@ -10,9 +10,10 @@ from auditor.errors import ArtifactMissingError
 from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import failure_from
+from service.records.checks import CHECK, found_by
 from service.records.engine import Database
 from service.records.history import events_after, progress_of
-from service.records.jobs import ActionRow, AuditRow, EventRow
+from service.records.jobs import ActionRow, AuditRow, EventRow, JobKind
 from service.records.plans import find_actions
 from service.records.tables import action, audit, audit_action, operation
 from service.scheduler.states import ActionState, AuditState
@@ -38,13 +39,19 @@ class SqlAuditReader:
         return self._database.read(lambda connection: audit_row(connection, tenant, audit_id))
 
     def page(
-        self, tenant: str, *, limit: int, before: str | None, log: Digest | None
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        before: str | None,
+        log: Digest | None,
+        kind: JobKind | None = None,
     ) -> tuple[AuditRow, ...]:
         """Return audits that are not deleted, newest first, older than ``before``."""
 
         def work(connection: Connection) -> tuple[AuditRow, ...]:
             query = (
-                select(audit)
+                select(audit, operation.c.kind)
                 .join(operation, operation.c.id == audit.c.id)
                 .where(audit.c.tenant == tenant)
                 .order_by(audit.c.id.desc())
@@ -54,13 +61,19 @@ class SqlAuditReader:
                 query = query.where(audit.c.id < before)
             if log is not None:
                 query = query.where(audit.c.log_digest == log)
+            if kind is not None:
+                query = query.where(operation.c.kind == kind)
             return tuple(_audit(connection, row) for row in connection.execute(query).all())
 
         return self._database.read(work)
 
     def find(self, audit_id: str) -> AuditRow:
         """Return one audit of any tenant, deleted or not."""
-        query = select(audit).where(audit.c.id == audit_id)
+        query = (
+            select(audit, operation.c.kind)
+            .outerjoin(operation, operation.c.id == audit.c.id)
+            .where(audit.c.id == audit_id)
+        )
         return self._database.read(
             lambda connection: _audit(connection, connection.execute(query).one())
         )
@@ -100,7 +113,7 @@ def audit_row(connection: Connection, tenant: str, audit_id: str) -> AuditRow:
         ArtifactMissingError: If the tenant has no such audit.
     """
     query = (
-        select(audit)
+        select(audit, operation.c.kind)
         .join(operation, operation.c.id == audit.c.id)
         .where(audit.c.tenant == tenant, audit.c.id == audit_id)
     )
@@ -121,6 +134,7 @@ def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
         .select_from(audit_action.join(action, audit_action.c.action == action.c.id))
         .where(audit_action.c.audit == row.id, audit_action.c.cached == 0)
     ).scalar_one()
+    checked = found_by(connection, row.id) if row.kind == CHECK else None
     return AuditRow(
         id=row.id,
         tenant=row.tenant,
@@ -140,6 +154,9 @@ def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
         updated=row.updated,
         progress=progress_of(connection, row.id),
         compute_seconds=seconds or 0.0,
+        kind="check" if row.kind == CHECK else "audit",
+        verdict=None if checked is None else checked.verdict,
+        causes=() if checked is None else checked.causes,
     )
 
 

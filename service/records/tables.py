@@ -158,6 +158,20 @@ stage_log = Table(
     Index("ix_stage_log_tenant_created_digest", "tenant", "created", "digest"),
 )
 
+log_check = Table(
+    "log_check",
+    metadata,
+    Column("id", String(26), primary_key=True),  # of the operation that found it
+    Column("tenant", String(64), ForeignKey("tenant.id"), nullable=False),
+    Column("log_digest", _DIGEST, nullable=False),
+    Column("complete", Integer, nullable=False),  # 1: every segment was replayed
+    Column("consistent", Integer, nullable=False),
+    Column("causes", Text, nullable=False),  # JSON list of lines
+    Column("verdict", Text),  # JSON; none where the check failed before it had one
+    Column("created", Float, nullable=False),
+    Index("ix_log_check_tenant_log_digest_id", "tenant", "log_digest", "id"),
+)
+
 model = Table(
     "model",
     metadata,

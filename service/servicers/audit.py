@@ -11,7 +11,7 @@ from typing_extensions import override
 from auditor.stagelog.digest import Digest
 from service.auth import require_tenant
 from service.convert import from_timestamp
-from service.convert_audit import from_priority, to_audit, to_operation, to_plan
+from service.convert_audit import from_priority, to_audit, to_audit_operation, to_plan
 from service.names import parse_member, parse_parent, parse_request_id
 from service.notices import Notices
 from service.operations import AuditOperations
@@ -72,7 +72,7 @@ class AuditServicer(AuditServiceServicer):
             ),
             request_id=parse_request_id(request.request_id),
         )
-        return to_operation(await self._threads.run(self._submission.create, ask))
+        return to_audit_operation(await self._threads.run(self._submission.create, ask))
 
     @override
     async def PlanAudit(
@@ -89,7 +89,7 @@ class AuditServicer(AuditServiceServicer):
     ) -> audit_pb2.Audit:
         """Return one audit."""
         tenant, audit = self._parse(request.name)
-        row = await self._threads.run(self._operations.get, tenant, audit)
+        row = await self._threads.run(self._operations.get, tenant, audit, kind="audit")
         return to_audit(row, step=self._notices.step(audit))
 
     @override
@@ -111,7 +111,7 @@ class AuditServicer(AuditServiceServicer):
             tokens=self._tokens,
             asked=(request.page_size, request.page_token),
             tenant=tenant,
-            log=log,
+            of=(log, "audit"),
             collection=COLLECTION,
         )
         return audit_pb2.ListAuditsResponse(
@@ -137,7 +137,7 @@ class AuditServicer(AuditServiceServicer):
     ) -> empty_pb2.Empty:
         """Take a finished audit off the list."""
         tenant, audit = self._parse(request.name)
-        await self._threads.run(self._operations.delete, tenant, audit)
+        await self._threads.run(self._operations.delete, tenant, audit, kind="audit")
         return empty_pb2.Empty()
 
     def _parse(self, name: str) -> tuple[str, str]:

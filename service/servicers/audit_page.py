@@ -6,7 +6,7 @@ from auditor.stagelog.digest import Digest
 from service.operations import AuditOperations
 from service.paging import PageTokens, cut_page, page_size
 from service.records.base import Position
-from service.records.jobs import AuditRow
+from service.records.jobs import AuditRow, JobKind
 from service.threads import Threads
 
 
@@ -17,7 +17,7 @@ async def audit_page(
     tokens: PageTokens,
     asked: tuple[int, str],
     tenant: str,
-    log: Digest | None,
+    of: tuple[Digest | None, JobKind | None],
     collection: str,
 ) -> tuple[Sequence[AuditRow], str]:
     """Return a page of a tenant's audits, newest first, and the token of the next, or "".
@@ -28,13 +28,14 @@ async def audit_page(
         tokens: Seals and opens page tokens.
         asked: The request's page size and page token.
         tenant: Whose audits.
-        log: Only audits of this log; None for all.
+        of: Only audits of this log, and only this kind; None for all.
         collection: The list's own name, which its tokens are bound to.
 
     Raises:
         InputError: If the size is negative or the token is of another list.
     """
     size = page_size(asked[0])
+    log, kind = of
     scope = (collection, tenant, log or "")
     after = tokens.read(asked[1], scope=scope)
     rows = await threads.run(
@@ -43,6 +44,7 @@ async def audit_page(
         limit=size + 1,
         before=None if after is None else after.digest,
         log=log,
+        kind=kind,
     )
     page, more = cut_page(rows, size=size)
     if not more:

@@ -1,4 +1,4 @@
-"""google.longrunning.Operations over audits."""
+"""google.longrunning.Operations over audits and checks of logs."""
 
 from typing import Any, TypeAlias, final
 
@@ -9,8 +9,9 @@ from typing_extensions import override
 
 from auditor.errors import UnsupportedError
 from service.auth import require_tenant
-from service.convert_audit import to_operation
+from service.convert_check import to_operation
 from service.names import parse_member, parse_parent
+from service.notices import Notices
 from service.operations import AuditOperations
 from service.paging import PageTokens
 from service.servicers.audit_page import audit_page
@@ -33,8 +34,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     """Decodes, calls, encodes.
 
     Args:
-        operations: Stored audits.
+        operations: Stored audits and checks.
         watching: Waits for their end.
+        notices: What is on the device.
         threads: Where blocking calls wait.
         tokens: Seals pages.
     """
@@ -44,11 +46,13 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         *,
         operations: AuditOperations,
         watching: Watching,
+        notices: Notices,
         threads: Threads,
         tokens: PageTokens,
     ) -> None:
         self._operations = operations
         self._watching = watching
+        self._notices = notices
         self._threads = threads
         self._tokens = tokens
 
@@ -58,7 +62,8 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     ) -> operations_pb2.Operation:
         """Return one operation."""
         tenant, audit = self._parse(request.name)
-        return to_operation(await self._threads.run(self._operations.get, tenant, audit))
+        row = await self._threads.run(self._operations.get, tenant, audit)
+        return to_operation(row, step=self._notices.step(audit))
 
     @override
     async def ListOperations(
@@ -80,7 +85,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
             tokens=self._tokens,
             asked=(request.page_size, request.page_token),
             tenant=tenant,
-            log=None,
+            of=(None, None),
             collection=COLLECTION,
         )
         return operations_pb2.ListOperationsResponse(
@@ -100,7 +105,8 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         if request.HasField("timeout"):
             seconds = min(seconds, request.timeout.ToMilliseconds() / 1000)
         seconds = max(0.0, seconds)
-        return to_operation(await self._watching.end(tenant, audit, seconds=seconds))
+        row = await self._watching.end(tenant, audit, seconds=seconds)
+        return to_operation(row, step=self._notices.step(audit))
 
     @override
     async def CancelOperation(

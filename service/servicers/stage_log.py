@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias, final
 
 import grpc
+from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from typing_extensions import override
 
@@ -10,6 +11,8 @@ from auditor.edge.clock import Clock
 from auditor.stagelog.digest import Digest, digest_of, parse_digest
 from service.auth import require_tenant
 from service.convert import to_stage_log
+from service.convert_check import to_operation
+from service.log_checks import CheckAsk, LogChecks
 from service.names import parse_member, parse_parent, parse_request_id
 from service.paging import PageTokens, cut_page, page_size
 from service.pb.v1 import stage_log_pb2
@@ -34,6 +37,7 @@ class StageLogServicer(StageLogServiceServicer):
         threads: Where that waits.
         tokens: Seals pages.
         clock: Dates rows.
+        checks: The way in for checks.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class StageLogServicer(StageLogServiceServicer):
         threads: Threads,
         tokens: PageTokens,
         clock: Clock,
+        checks: LogChecks,
     ) -> None:
         self._records = records
         self._sandbox = sandbox
         self._threads = threads
         self._tokens = tokens
         self._clock = clock
+        self._checks = checks
 
     @override
     async def CreateStageLog(
@@ -99,6 +105,21 @@ class StageLogServicer(StageLogServiceServicer):
         tenant, digest = _parse(request.name)
         await self._threads.run(self._records.delete_stage_log, tenant, digest)
         return empty_pb2.Empty()
+
+    @override
+    async def CheckStageLog(
+        self, request: stage_log_pb2.CheckStageLogRequest, context: Context
+    ) -> operations_pb2.Operation:
+        """Store a check of a log and answer its operation."""
+        tenant, digest = _parse(request.name)
+        ask = CheckAsk(
+            tenant=tenant,
+            log=digest,
+            sample=request.sample if request.HasField("sample") else None,
+            seed=request.seed,
+            request_id=parse_request_id(request.request_id),
+        )
+        return to_operation(await self._threads.run(self._checks.create, ask))
 
     def _create(self, tenant: str, digest: Digest, key: RequestKey | None) -> StageLogRow:
         manifest = require_held(self._records, tenant, [digest], where="manifest_digest")

@@ -12,8 +12,16 @@ from service.failures import Failure
 from service.metrics import Metrics
 from service.notices import Notices
 from service.planning import PlannedRound
-from service.records.jobs import ActionRow, AuditRow, LeasedGroup, NewAction, SignedReport
-from service.rounds import Rounds
+from service.records.checks import SqlLogChecks
+from service.records.jobs import (
+    ActionRow,
+    AuditRow,
+    CheckedLog,
+    LeasedGroup,
+    NewAction,
+    SignedReport,
+)
+from service.rounds import CheckEnding, Rounds
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.reactions import Reactions, SchedulerSettings
@@ -92,6 +100,20 @@ class FakeFinisher:
 
 
 @final
+class FakeJudge:
+    """Finds what a test lays out; plans nothing again."""
+
+    def __init__(self) -> None:
+        self.found = CheckedLog(complete=True, consistent=True, causes=(), verdict="{}")
+
+    def actions(self, check: AuditRow) -> tuple[NewAction, ...]:
+        return ()
+
+    def judge(self, check: AuditRow, actions: Sequence[ActionRow]) -> CheckedLog:
+        return self.found
+
+
+@final
 class Rig:
     """One worker, a scheduler that turns when a test says so, and a clock that stands still."""
 
@@ -103,6 +125,7 @@ class Rig:
         self.executor = FakeExecutor()
         self.planner = FakePlanner(self.blobs)
         self.finisher = FakeFinisher()
+        self.judge = FakeJudge()
         self.notices = Notices()
         self.metrics = Metrics()
         telemetry = Telemetry(self.metrics, max_lanes=8)
@@ -111,6 +134,10 @@ class Rig:
             reader=self.records.reader,
             planner=self.planner,
             finisher=self.finisher,
+            checks=CheckEnding(
+                judge=self.judge,
+                records=SqlLogChecks(self.records.database, now=self.clock.seconds),
+            ),
             notices=self.notices,
             telemetry=telemetry,
         )

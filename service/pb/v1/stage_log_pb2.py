@@ -23,25 +23,34 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from . import audit_pb2 as stageaudit_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstageaudit/v1/stage_log.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x01\n\x08StageLog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\x0e\n\x06stages\x18\x03 \x03(\t\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\r\n\x05level\x18\x05 \x01(\x05\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x15\x43reateStageLogRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\"\n\x12GetStageLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x14ListStageLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x15ListStageLogsResponse\x12+\n\nstage_logs\x18\x01 \x03(\x0b\x32\x17.stageaudit.v1.StageLog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x44\x65leteStageLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstageaudit/v1/stage_log.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19stageaudit/v1/audit.proto\"\xd5\x01\n\x08StageLog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\x0e\n\x06stages\x18\x03 \x03(\t\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\r\n\x05level\x18\x05 \x01(\x05\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05state\x18\x08 \x01(\x0e\x32\x1c.stageaudit.v1.StageLogState\x12\x0e\n\x06\x63\x61uses\x18\t \x03(\t\"T\n\x15\x43reateStageLogRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\"\n\x12GetStageLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x14ListStageLogsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x15ListStageLogsResponse\x12+\n\nstage_logs\x18\x01 \x03(\x0b\x32\x17.stageaudit.v1.StageLog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x44\x65leteStageLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x14\x43heckStageLogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06sample\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\t\n\x07_sample\"\xe6\x01\n\x15\x43heckStageLogMetadata\x12\x11\n\tstage_log\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x15\x43heckStageLogResponse\x12\x11\n\tstage_log\x18\x01 \x01(\t\x12\x12\n\nconsistent\x18\x02 \x01(\x08\x12\x0e\n\x06\x63\x61uses\x18\x03 \x03(\t\x12\x14\n\x0cverdict_json\x18\x04 \x01(\t*\x8d\x01\n\rStageLogState\x12\x1f\n\x1bSTAGE_LOG_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19STAGE_LOG_STATE_UNCHECKED\x10\x01\x12\x1e\n\x1aSTAGE_LOG_STATE_CONSISTENT\x10\x02\x12\x1c\n\x18STAGE_LOG_STATE_UNUSABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stage_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGELOG']._serialized_start=82
-  _globals['_STAGELOG']._serialized_end=234
-  _globals['_CREATESTAGELOGREQUEST']._serialized_start=236
-  _globals['_CREATESTAGELOGREQUEST']._serialized_end=320
-  _globals['_GETSTAGELOGREQUEST']._serialized_start=322
-  _globals['_GETSTAGELOGREQUEST']._serialized_end=356
-  _globals['_LISTSTAGELOGSREQUEST']._serialized_start=358
-  _globals['_LISTSTAGELOGSREQUEST']._serialized_end=435
-  _globals['_LISTSTAGELOGSRESPONSE']._serialized_start=437
-  _globals['_LISTSTAGELOGSRESPONSE']._serialized_end=530
-  _globals['_DELETESTAGELOGREQUEST']._serialized_start=532
-  _globals['_DELETESTAGELOGREQUEST']._serialized_end=569
+  _globals['_STAGELOGSTATE']._serialized_start=1099
+  _globals['_STAGELOGSTATE']._serialized_end=1240
+  _globals['_STAGELOG']._serialized_start=109
+  _globals['_STAGELOG']._serialized_end=322
+  _globals['_CREATESTAGELOGREQUEST']._serialized_start=324
+  _globals['_CREATESTAGELOGREQUEST']._serialized_end=408
+  _globals['_GETSTAGELOGREQUEST']._serialized_start=410
+  _globals['_GETSTAGELOGREQUEST']._serialized_end=444
+  _globals['_LISTSTAGELOGSREQUEST']._serialized_start=446
+  _globals['_LISTSTAGELOGSREQUEST']._serialized_end=523
+  _globals['_LISTSTAGELOGSRESPONSE']._serialized_start=525
+  _globals['_LISTSTAGELOGSRESPONSE']._serialized_end=618
+  _globals['_DELETESTAGELOGREQUEST']._serialized_start=620
+  _globals['_DELETESTAGELOGREQUEST']._serialized_end=657
+  _globals['_CHECKSTAGELOGREQUEST']._serialized_start=659
+  _globals['_CHECKSTAGELOGREQUEST']._serialized_end=761
+  _globals['_CHECKSTAGELOGMETADATA']._serialized_start=764
+  _globals['_CHECKSTAGELOGMETADATA']._serialized_end=994
+  _globals['_CHECKSTAGELOGRESPONSE']._serialized_start=996
+  _globals['_CHECKSTAGELOGRESPONSE']._serialized_end=1096
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from . import audit_pb2 as _audit_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _StageLogState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StageLogStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StageLogState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAGE_LOG_STATE_UNSPECIFIED: _StageLogState.ValueType  # 0
+    """Never sent."""
+    STAGE_LOG_STATE_UNCHECKED: _StageLogState.ValueType  # 1
+    """Form and content were accepted; no check has replayed all of its steps."""
+    STAGE_LOG_STATE_CONSISTENT: _StageLogState.ValueType  # 2
+    """Its recorded steps lead to its checkpoints."""
+    STAGE_LOG_STATE_UNUSABLE: _StageLogState.ValueType  # 3
+    """A check failed: audits of it are refused."""
+
+class StageLogState(_StageLogState, metaclass=_StageLogStateEnumTypeWrapper):
+    """What is known about whether a log agrees with itself."""
+
+STAGE_LOG_STATE_UNSPECIFIED: StageLogState.ValueType  # 0
+"""Never sent."""
+STAGE_LOG_STATE_UNCHECKED: StageLogState.ValueType  # 1
+"""Form and content were accepted; no check has replayed all of its steps."""
+STAGE_LOG_STATE_CONSISTENT: StageLogState.ValueType  # 2
+"""Its recorded steps lead to its checkpoints."""
+STAGE_LOG_STATE_UNUSABLE: StageLogState.ValueType  # 3
+"""A check failed: audits of it are refused."""
+Global___StageLogState: _TypeAlias = StageLogState  # noqa: Y015
 
 @_typing.final
 class StageLog(_message.Message):
@@ -32,6 +62,8 @@ class StageLog(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`tenants/{tenant}/stageLogs/{sha256 of the manifest}`."""
     run: _builtins.str
@@ -42,6 +74,8 @@ class StageLog(_message.Message):
     """What the log can answer: 0 boundaries, 1 and schedules, 2 and every batch."""
     size_bytes: _builtins.int
     """Bytes of the manifest and of every blob it names."""
+    state: Global___StageLogState.ValueType
+    """What the checks so far say."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the stages in their order."""
@@ -49,6 +83,10 @@ class StageLog(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the service accepted it."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it is unusable, one line each."""
 
     def __init__(
         self,
@@ -60,10 +98,12 @@ class StageLog(_message.Message):
         level: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___StageLogState.ValueType = ...,
+        causes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "level", b"level", "name", b"name", "run", b"run", "size_bytes", b"size_bytes", "stages", b"stages", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "create_time", b"create_time", "level", b"level", "name", b"name", "run", b"run", "size_bytes", b"size_bytes", "stages", b"stages", "state", b"state", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,3 +240,119 @@ class DeleteStageLogRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteStageLogRequest: _TypeAlias = DeleteStageLogRequest  # noqa: Y015
+
+@_typing.final
+class CheckStageLogRequest(_message.Message):
+    """Asks for a log's recorded steps to be executed again and compared with its checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the log."""
+    sample: _builtins.float
+    """The part of each stage's segments to replay, above 0; all of them when not set."""
+    seed: _builtins.int
+    """Drives the draw of the sample."""
+    request_id: _builtins.str
+    """UUID4 chosen by the caller; a retry with the same id has the same answer."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sample: _builtins.float | None = ...,
+        seed: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sample", b"_sample", "sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sample", b"_sample", "name", b"name", "request_id", b"request_id", "sample", b"sample", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__sample: _TypeAlias = _typing.Literal["sample"]  # noqa: Y015
+    _WhichOneofArgType__sample: _TypeAlias = _typing.Literal["_sample", b"_sample"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample) -> _WhichOneofReturnType__sample | None: ...
+
+Global___CheckStageLogRequest: _TypeAlias = CheckStageLogRequest  # noqa: Y015
+
+@_typing.final
+class CheckStageLogMetadata(_message.Message):
+    """Metadata of the operation that checks a log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_LOG_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    stage_log: _builtins.str
+    """Name of the log."""
+    state: _audit_pb2.AuditState.ValueType
+    """Where the check stands."""
+    @_builtins.property
+    def progress(self) -> _audit_pb2.AuditProgress:
+        """Its replays by state, one a stage."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When its state last changed."""
+
+    def __init__(
+        self,
+        *,
+        stage_log: _builtins.str = ...,
+        state: _audit_pb2.AuditState.ValueType = ...,
+        progress: _audit_pb2.AuditProgress | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "progress", b"progress", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "progress", b"progress", "stage_log", b"stage_log", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckStageLogMetadata: _TypeAlias = CheckStageLogMetadata  # noqa: Y015
+
+@_typing.final
+class CheckStageLogResponse(_message.Message):
+    """What a check of a log found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_LOG_FIELD_NUMBER: _builtins.int
+    CONSISTENT_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    VERDICT_JSON_FIELD_NUMBER: _builtins.int
+    stage_log: _builtins.str
+    """Name of the log."""
+    consistent: _builtins.bool
+    """Whether no replay contradicts the log."""
+    verdict_json: _builtins.str
+    """The same with every figure, as `stageaudit log check --json` prints it."""
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the log is unusable, one line each; none when it is consistent."""
+
+    def __init__(
+        self,
+        *,
+        stage_log: _builtins.str = ...,
+        consistent: _builtins.bool = ...,
+        causes: _abc.Iterable[_builtins.str] | None = ...,
+        verdict_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "consistent", b"consistent", "stage_log", b"stage_log", "verdict_json", b"verdict_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckStageLogResponse: _TypeAlias = CheckStageLogResponse  # noqa: Y015

@@ -22,17 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from . import stage_log_pb2 as stageaudit_dot_v1_dot_stage__log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%stageaudit/v1/stage_log_service.proto\x12\rstageaudit.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1dstageaudit/v1/stage_log.proto2\xd9\x02\n\x0fStageLogService\x12O\n\x0e\x43reateStageLog\x12$.stageaudit.v1.CreateStageLogRequest\x1a\x17.stageaudit.v1.StageLog\x12I\n\x0bGetStageLog\x12!.stageaudit.v1.GetStageLogRequest\x1a\x17.stageaudit.v1.StageLog\x12Z\n\rListStageLogs\x12#.stageaudit.v1.ListStageLogsRequest\x1a$.stageaudit.v1.ListStageLogsResponse\x12N\n\x0e\x44\x65leteStageLog\x12$.stageaudit.v1.DeleteStageLogRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%stageaudit/v1/stage_log_service.proto\x12\rstageaudit.v1\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1dstageaudit/v1/stage_log.proto2\xae\x03\n\x0fStageLogService\x12O\n\x0e\x43reateStageLog\x12$.stageaudit.v1.CreateStageLogRequest\x1a\x17.stageaudit.v1.StageLog\x12I\n\x0bGetStageLog\x12!.stageaudit.v1.GetStageLogRequest\x1a\x17.stageaudit.v1.StageLog\x12Z\n\rListStageLogs\x12#.stageaudit.v1.ListStageLogsRequest\x1a$.stageaudit.v1.ListStageLogsResponse\x12N\n\x0e\x44\x65leteStageLog\x12$.stageaudit.v1.DeleteStageLogRequest\x1a\x16.google.protobuf.Empty\x12S\n\rCheckStageLog\x12#.stageaudit.v1.CheckStageLogRequest\x1a\x1d.google.longrunning.Operationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stage_log_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGELOGSERVICE']._serialized_start=117
-  _globals['_STAGELOGSERVICE']._serialized_end=462
+  _globals['_STAGELOGSERVICE']._serialized_start=154
+  _globals['_STAGELOGSERVICE']._serialized_end=584
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from . import stage_log_pb2 as stageaudit_dot_v1_dot_stage__log__pb2
 
@@ -56,6 +57,11 @@ class StageLogServiceStub:
                 request_serializer=stageaudit_dot_v1_dot_stage__log__pb2.DeleteStageLogRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.CheckStageLog = channel.unary_unary(
+                '/stageaudit.v1.StageLogService/CheckStageLog',
+                request_serializer=stageaudit_dot_v1_dot_stage__log__pb2.CheckStageLogRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
 
 
 class StageLogServiceServicer:
@@ -90,6 +96,14 @@ class StageLogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckStageLog(self, request, context):
+        """Replays a log's steps on a worker; the operation's response is a CheckStageLogResponse, its
+        metadata a CheckStageLogMetadata. A log that fails is unusable from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StageLogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +126,11 @@ def add_StageLogServiceServicer_to_server(servicer, server):
                     servicer.DeleteStageLog,
                     request_deserializer=stageaudit_dot_v1_dot_stage__log__pb2.DeleteStageLogRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'CheckStageLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckStageLog,
+                    request_deserializer=stageaudit_dot_v1_dot_stage__log__pb2.CheckStageLogRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +242,33 @@ class StageLogService:
             '/stageaudit.v1.StageLogService/DeleteStageLog',
             stageaudit_dot_v1_dot_stage__log__pb2.DeleteStageLogRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckStageLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stageaudit.v1.StageLogService/CheckStageLog',
+            stageaudit_dot_v1_dot_stage__log__pb2.CheckStageLogRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.longrunning import operations_pb2 as _operations_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from . import stage_log_pb2 as _stage_log_pb2
@@ -42,6 +43,10 @@ class StageLogServiceStub:
     """Returns a page of logs."""
     DeleteStageLog: _grpc.UnaryUnaryMultiCallable[_stage_log_pb2.DeleteStageLogRequest, _empty_pb2.Empty]
     """Removes a log from the list."""
+    CheckStageLog: _grpc.UnaryUnaryMultiCallable[_stage_log_pb2.CheckStageLogRequest, _operations_pb2.Operation]
+    """Replays a log's steps on a worker; the operation's response is a CheckStageLogResponse, its
+    metadata a CheckStageLogMetadata. A log that fails is unusable from then on.
+    """
 
 @_typing.type_check_only
 class StageLogServiceAsyncStub(StageLogServiceStub):
@@ -56,6 +61,10 @@ class StageLogServiceAsyncStub(StageLogServiceStub):
     """Returns a page of logs."""
     DeleteStageLog: _aio.UnaryUnaryMultiCallable[_stage_log_pb2.DeleteStageLogRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes a log from the list."""
+    CheckStageLog: _aio.UnaryUnaryMultiCallable[_stage_log_pb2.CheckStageLogRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Replays a log's steps on a worker; the operation's response is a CheckStageLogResponse, its
+    metadata a CheckStageLogMetadata. A log that fails is unusable from then on.
+    """
 
 class StageLogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the stage logs of a tenant."""
@@ -91,5 +100,15 @@ class StageLogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Removes a log from the list."""
+
+    @_abc_1.abstractmethod
+    def CheckStageLog(
+        self,
+        request: _stage_log_pb2.CheckStageLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Replays a log's steps on a worker; the operation's response is a CheckStageLogResponse, its
+        metadata a CheckStageLogMetadata. A log that fails is unusable from then on.
+        """
 
 def add_StageLogServiceServicer_to_server(servicer: StageLogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
