@@ -22,7 +22,7 @@ from auditor.plan.curvature import StepCurvature
 KEEP_BYTES = 256 * 2**20
 """A stage whose states all fit in this is swept without a second recomputation."""
 
-HELD_BYTES = 2**30
+HELD_BYTES = 2 * 2**30
 """How much may be kept of what the way back needs of steps, so that it is not computed again."""
 
 
