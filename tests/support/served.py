@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,14 @@ class Served:
         lines = self.page("/metrics")[1].splitlines()
         values = [line.rpartition(" ")[2] for line in lines if line.startswith(sample + " ")]
         return float(values[0]) if values else 0.0
+
+    def reaches(self, sample: str, value: float) -> bool:
+        """Say whether a metric comes to a value: calls are counted after they are answered."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if self.metric(sample) == value:
+                return True
+        return False
 
 
 @contextmanager
