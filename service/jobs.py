@@ -214,6 +214,7 @@ def open_jobs(host: Host) -> Jobs:
         checks=LogChecks(
             catalogue=host.catalogue,
             blobs=host.objects,
+            planner=planner,
             judge=judge,
             submission=submission,
             reader=reader,

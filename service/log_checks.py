@@ -97,6 +97,7 @@ class LogChecks:
     Args:
         catalogue: What the tenant has registered.
         blobs: Where accepted requests are kept.
+        planner: Knows which results are gone.
         judge: Plans checks.
         submission: Stores them beside the audits.
         reader: Which results are there.
@@ -108,6 +109,7 @@ class LogChecks:
         *,
         catalogue: CatalogueRecords,
         blobs: BlobStore,
+        planner: AuditPlanner,
         judge: LogJudge,
         submission: Submission,
         reader: AuditReader,
@@ -115,6 +117,7 @@ class LogChecks:
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
+        self._planner = planner
         self._judge = judge
         self._submission = submission
         self._reader = reader
@@ -136,7 +139,7 @@ class LogChecks:
         self._catalogue.stage_log(ask.tenant, ask.log)
         actions = self._judge.actions_of(request)
         known = self._reader.known_results(ask.tenant, [action.key for action in actions])
-        gone = frozenset(digest for digest in known.values() if not self._blobs.has(digest))
+        gone = self._planner.missing(known.values())
         data = canonical_bytes(request)
         digest = self._blobs.write(data)
         self._catalogue.add_blobs(ask.tenant, {digest: len(data)})

@@ -47,16 +47,11 @@ class SqlLogChecks:
             row = connection.execute(
                 update(audit)
                 .where(audit.c.id == check, audit.c.state.in_(LIVE_AUDITS))
-                .values(state=AuditState.SIGNING)
+                .values(state=AuditState.SUCCEEDED, finished=now, updated=now)
                 .returning(audit.c.tenant, audit.c.log_digest)
             ).one_or_none()
             if row is None:
                 return False
-            connection.execute(
-                update(audit)
-                .where(audit.c.id == check)
-                .values(state=AuditState.SUCCEEDED, finished=now, updated=now)
-            )
             connection.execute(
                 insert(log_check).values(
                     id=check,
