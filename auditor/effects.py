@@ -103,6 +103,16 @@ class Where(Record):
     equals: str | int | bool
 
 
+class Selection(Record):
+    """Some rows of an evaluation set, and the columns that a graph's inputs take there."""
+
+    data: DigestField | None
+    inputs: dict[Name, Name] | None
+    where: Where | None
+    group: Name | None  # only with the groups that select rows
+    groups: tuple[str | int | bool, ...] | None
+
+
 class ToolFile(Record):
     """A file that an outside tool's command line names: a program or a script."""
 
@@ -167,6 +177,18 @@ class Query(Record):
         if self.kind is QueryKind.WORST_GROUP and self.measure == "loss":
             return UNITS[QueryKind.LOSS]
         return self.unit_ or UNITS[self.kind]
+
+    @property
+    def selection(self) -> Selection:
+        """Which examples pass the model, and how: queries with equal ones share its outputs."""
+        compared = self.groups is not None
+        return Selection(
+            data=self.data,
+            inputs=self.inputs,
+            where=self.where,
+            group=self.group if compared else None,
+            groups=self.groups,
+        )
 
     @property
     def reads_target(self) -> bool:

@@ -2,13 +2,18 @@
 
 Usage: python -m benchmarks.second_audit [--quick] [--json F]
 
-The first audit asks ``auto`` for the held-out loss of ``mnist_nesterov``, the second for accuracy
-and margin at the same interventions, in a process that has the log, the graph and its traces no
-more than a new one would. ``exact`` is the same with exact retraining.
+The first audit asks for the held-out loss of ``mnist_nesterov``, the second for accuracy and margin
+at the same interventions, in a process that has the log, the graph and its traces no more than a
+new one would. ``exact`` retrains; ``auto`` stops at its first rung, a tenth of that, so that its
+ratio is the worst case. What a second audit costs does not depend on how long the training was,
+what the first costs does: ``short`` are the 285 steps of the fidelity workload, ``long`` ten times
+as many, which is as much as three passes over the whole of MNIST. The bound is on ``exact`` of
+``long``.
 """
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,13 @@ from auditor.plan.request import AuditRequest
 from auditor.plan.settings import EstimatorSettings
 from benchmarks.fidelity.recording import Recorded, record
 from benchmarks.fidelity.truth import boundaries_of
+from benchmarks.fidelity.workload import Workload
 from benchmarks.fidelity.workloads import WORKLOADS
 from benchmarks.measuring import machine_facts, publish, read_options, seconds_of
 
 BOUND = 0.01
+LONG = 10
+"""How many times the steps of the fidelity workload the longer training takes."""
 TOLERANCE = 1e6  # any: a second audit then needs no trajectory that the first did not
 
 
@@ -52,22 +60,43 @@ def measure(recorded: Recorded, settings: EstimatorSettings, folder: Path) -> di
     return {"first": round(first, 2), "second": round(second, 3), "ratio": round(second / first, 4)}
 
 
+def longer(workload: Workload, *, times: int) -> Workload:
+    """Return the workload with every stage's batches repeated."""
+    stages = tuple(
+        replace(
+            stage,
+            batches=stage.batches.repeat(times, 1),
+            learning_rates=stage.learning_rates.repeat(times),
+        )
+        for stage in workload.stages
+    )
+    return replace(workload, name=f"{workload.name} x {times}", stages=stages)
+
+
 def main() -> None:
     """Print the figures."""
     options = read_options(__doc__)
     facts = machine_facts()
-    workload = WORKLOADS["tabular" if options.quick else "mnist_nesterov"](0, None)
-    results: dict[str, Any] = {"workload": workload.name}
-    with tempfile.TemporaryDirectory() as folder:
-        recorded = record(workload, Path(folder), final_point=boundaries_of(workload)[-1])
-        asked: dict[str, EstimatorSettings] = {
-            "auto": AutoSettings(tolerance=TOLERANCE),
-            "exact": RetrainSettings(),
-        }
-        for name, settings in asked.items():
-            results[name] = measure(recorded, settings, Path(folder) / name)
+    short = WORKLOADS["tabular" if options.quick else "mnist_nesterov"](0, None)
+    workloads = {"short": short, "long": longer(short, times=2 if options.quick else LONG)}
+    asked: dict[str, EstimatorSettings] = {
+        "auto": AutoSettings(tolerance=TOLERANCE),
+        "exact": RetrainSettings(),
+    }
+    results: dict[str, Any] = {}
+    for length, workload in workloads.items():
+        with tempfile.TemporaryDirectory() as folder:
+            recorded = record(workload, Path(folder), final_point=boundaries_of(workload)[-1])
+            results[length] = {
+                "workload": workload.name,
+                "steps": sum(stage.steps for stage in workload.stages),
+                **{
+                    name: measure(recorded, settings, Path(folder) / name)
+                    for name, settings in asked.items()
+                },
+            }
     publish("second_audit", options=options, facts=facts, results=results)
-    kept = results["exact"]["ratio"] <= BOUND
+    kept = results["long"]["exact"]["ratio"] <= BOUND
     sys.exit(0 if kept or options.quick else 1)
 
 

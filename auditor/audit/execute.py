@@ -244,15 +244,18 @@ class Worker:
         return [_state_blob(state, run.layout(stage)) for state in states]
 
     def _evaluate(self, specs: list[Evaluate], results: Mapping[ActionKey, Digest]) -> list[bytes]:
-        run = self._run(specs[0].log)
-        states = [
-            self._state(run, spec.state, before=len(run.log.stages), results=results)
-            for spec in specs
-        ]
-        query = specs[0].query
-        if query.kind is QueryKind.OUTSIDE:
-            return [self._measured_outside(run, state, query) for state in states]
-        return _evaluation_blobs(evaluate(run, states, query))
+        run, states = self._run(specs[0].log), dict[str, TrainingState]()
+        asked = []
+        for spec in specs:
+            name = spec.state.model_dump_json()  # read once, however many queries ask for it
+            if name not in states:
+                states[name] = self._state(
+                    run, spec.state, before=len(run.log.stages), results=results
+                )
+            asked.append((states[name], spec.query))
+        if specs[0].query.kind is QueryKind.OUTSIDE:
+            return [self._measured_outside(run, state, query) for state, query in asked]
+        return [_evaluation_blob(found) for found in evaluate(run, asked)]
 
     def _measured_outside(self, run: Run, state: TrainingState, query: Query) -> bytes:
         if self._outside is None or query.tool is None:
@@ -351,13 +354,13 @@ def _state_blob(state: TrainingState, layout: ParameterLayout) -> bytes:
     return write_tensors(state_tensors(state, layout))
 
 
-def _evaluation_blobs(found: Evaluation) -> list[bytes]:
-    shared = {"id": found.ids.to(torch.int64).cpu()}
+def _evaluation_blob(found: Evaluation) -> bytes:
+    tensors = {"values": found.values.double().cpu(), "id": found.ids.to(torch.int64).cpu()}
     if found.cluster is not None:
-        shared["cluster"] = found.cluster.to(torch.int64).cpu()
+        tensors["cluster"] = found.cluster.to(torch.int64).cpu()
     if found.jackknife:
-        shared["jackknife"] = torch.ones(1, dtype=torch.uint8)
-    return [write_tensors({"values": values.double().cpu(), **shared}) for values in found.values]
+        tensors["jackknife"] = torch.ones(1, dtype=torch.uint8)
+    return write_tensors(tensors)
 
 
 def _values_blob(values: Tensor, ids: Tensor) -> bytes:

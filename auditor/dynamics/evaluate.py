@@ -1,6 +1,6 @@
 """Queries at states: values per example, derivatives along a direction, the mean gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from auditor.dynamics.query_examples import QueryExamples, query_examples
 from auditor.dynamics.query_functions import buffers_of, outputs_of, values_of
+from auditor.dynamics.readings import Reading, metric_graph, require_finite_values
 from auditor.dynamics.run import Run
+from auditor.dynamics.spans import CPU_LANE_WORK
 from auditor.dynamics.state import TrainingState
-from auditor.effects import AGGREGATES, DIFFERENTIABLE, Query, QueryKind
-from auditor.errors import NumericalError, QueryError
-from auditor.model.aggregates import metric_of, statistics_of
-from auditor.model.metric_graph import MetricGraph
+from auditor.effects import DIFFERENTIABLE, Query, QueryKind
+from auditor.errors import InternalError, QueryError
 from auditor.model.metrics.perplexity import perplexity_gradient
 
 CHUNK_EXAMPLES = 512
@@ -24,16 +24,16 @@ CHUNK_EXAMPLES = 512
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """A query's values at some states.
+    """A query's values at a state.
 
     Attributes:
-        values: [N] float64 a state.
+        values: [N] float64.
         ids: [N] int64.
         cluster: [N] int64, equal for what was sampled together; None if the query names no column.
         jackknife: Whether values are jackknife values of a metric, and not about one example each.
     """
 
-    values: list[Tensor]
+    values: Tensor
     ids: Tensor
     cluster: Tensor | None
     jackknife: bool
@@ -43,43 +43,84 @@ def query_values_at(
     run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = CHUNK_EXAMPLES
 ) -> tuple[list[Tensor], Tensor]:
     """Return a query's values at final states, [N] float64 a state, and the examples' ids, [N]."""
-    found = evaluate(run, states, query, chunk=chunk)
-    return found.values, found.ids
+    found = evaluate(run, [(state, query) for state in states], chunk=chunk)
+    return [one.values for one in found], found[0].ids
 
 
 def evaluate(
-    run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = CHUNK_EXAMPLES
-) -> Evaluation:
-    """Return a query's values at final states.
+    run: Run, asked: Sequence[tuple[TrainingState, Query]], *, chunk: int = CHUNK_EXAMPLES
+) -> list[Evaluation]:
+    """Return the values of queries at final states.
 
-    One state after the other, so that a state's values do not depend on its company.
+    A state passes the examples once for all of its queries, whose values do not depend on one
+    another. Small states of few examples pass together, in one ``vmap``.
 
     Args:
         run: The recorded run; its final graph evaluates.
-        states: In the final layout.
-        query: What is asked.
+        asked: States in the final layout, each with a query; all queries look at the same examples
+            (equal ``query.selection``). A state that is asked twice is the same object.
         chunk: Examples at once.
 
     Raises:
-        QueryError: If the query does not fit the model or the evaluation set.
+        QueryError: If a query does not fit the model or the evaluation set.
         NumericalError: If a value is not finite.
+        InternalError: If queries look at different examples.
     """
-    examples = query_examples(run, query)
-    graph = _metric_graph(run, query) if query.kind is QueryKind.METRIC else None
-    values = [
-        _metric_values(run, state, query, examples=examples, chunk=chunk)
-        if graph is None
-        else _graph_values(run, state, query, examples=examples, graph=graph, chunk=chunk)
-        for state in states
+    selections = [query.selection for _, query in asked]
+    if any(selection != selections[0] for selection in selections):
+        raise InternalError(
+            "group", expected="one selection of examples", found=selections, remedy="Report this."
+        )
+    queries = {query.model_dump_json(): query for _, query in asked}
+    readings = {text: _reading(run, query) for text, query in queries.items()}
+    states = list({id(state): state for state, _ in asked}.values())
+    wanted = [(id(state), readings[query.model_dump_json()]) for state, query in asked]
+    parts: list[list[Tensor]] = [[] for _ in asked]
+    examples = wanted[0][1].examples
+    for first in range(0, len(examples.target), chunk):
+        for of_states in _outputs(run, states, examples, rows=slice(first, first + chunk)):
+            for own, (state, reading) in zip(parts, wanted, strict=True):
+                if state in of_states:
+                    rows = reading.examples.part(slice(first, first + chunk))
+                    own.append(reading.part(of_states[state], rows))
+    return [
+        Evaluation(
+            values=reading.values(own),
+            ids=reading.examples.ids,
+            cluster=reading.examples.cluster,
+            jackknife=reading.is_jackknife,
+        )
+        for own, (_, reading) in zip(parts, wanted, strict=True)
     ]
-    for state_values in values:
-        require_finite_values(state_values, query=query)
-    return Evaluation(
-        values=values,
-        ids=examples.ids,
-        cluster=examples.cluster,
-        jackknife=query.kind in AGGREGATES or (graph is not None and not graph.per_example),
-    )
+
+
+def _reading(run: Run, query: Query) -> Reading:
+    examples = query_examples(run, query)
+    return Reading(query=query, examples=examples, graph=metric_graph(run, query))
+
+
+def _outputs(
+    run: Run, states: Sequence[TrainingState], examples: QueryExamples, *, rows: slice
+) -> Iterator[dict[int, tuple[Tensor, ...]]]:
+    """Yield the final graph's outputs on some examples, a few states at a time, by their id."""
+    part = examples.part(rows)
+    outputs = outputs_of(run, part)
+    together = _states_together(states[0].theta, examples=len(part.target))
+    for first in range(0, len(states), together):
+        some = states[first : first + together]
+        columns = [(state.theta, *buffers_of(state)) for state in some]
+        if len(some) == 1:
+            yield {id(some[0]): outputs(*columns[0])}
+        else:
+            stacked = [torch.stack(column) for column in zip(*columns, strict=True)]
+            found = torch.func.vmap(outputs)(*stacked)  # [S, n, ...] each
+            yield {id(s): tuple(o[i] for o in found) for i, s in enumerate(some)}
+
+
+def _states_together(theta: Tensor, *, examples: int) -> int:
+    """Return how many states evaluate examples in one ``vmap``: no more than fit a full chunk."""
+    full = theta.device.type == "cpu" and theta.numel() * examples >= CPU_LANE_WORK
+    return 1 if full else max(1, CHUNK_EXAMPLES // max(1, examples))
 
 
 def project(
@@ -165,89 +206,16 @@ def require_differentiable(query: Query) -> None:
         )
 
 
-def require_finite_values(values: Tensor, *, query: Query) -> None:
-    """Refuse non-finite values of a query.
-
-    Raises:
-        NumericalError: If there are any; the first is named.
-    """
-    finite = torch.isfinite(values)
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
-        raise NumericalError(
-            f"query {query.name!r}[{row}]",
-            expected="a finite value",
-            found=values[row].item(),
-            remedy="Check the evaluation set for inputs that overflow the model.",
-        )
-
-
-def _metric_values(
-    run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
-) -> Tensor:
-    """Return values [N]: the examples' own, or jackknife values of a metric."""
-    if query.kind not in AGGREGATES:
-        return torch.cat([
-            values_of(run, query, part)(state.theta, *buffers_of(state))
-            for part in examples.chunks(chunk)
-        ])
-    statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
-    return metric_of(query, statistics, groups=examples.groups).values
-
-
-def _statistics(
-    run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
-) -> Tensor:
-    """Return what a metric needs to know of each example, [N, S], finite."""
-    parts = []
-    for part in examples.chunks(chunk):
-        output = outputs_of(run, query, part)(state.theta, *buffers_of(state))
-        require_finite_values(output.reshape(len(output), -1).sum(dim=1), query=query)
-        parts.append(statistics_of(query, output, part.target, counts=part.counts))
-    return torch.cat(parts)
-
-
-def _graph_values(
-    run: Run,
-    state: TrainingState,
-    query: Query,
-    *,
-    examples: QueryExamples,
-    graph: MetricGraph,
-    chunk: int,
-) -> Tensor:
-    """Return the values of a user's metric graph, [N]."""
-    parts = list(examples.chunks(chunk))
-    outputs = (outputs_of(run, query, part)(state.theta, *buffers_of(state)) for part in parts)
-    if graph.per_example:
-        return torch.cat([
-            graph.values(output, part.target) for output, part in zip(outputs, parts, strict=True)
-        ])
-    return graph.jackknife(torch.cat(list(outputs)), examples.target)
-
-
-def _metric_graph(run: Run, query: Query) -> MetricGraph:
-    where = f"query {query.name!r}"
-    if query.metric is None:
-        raise QueryError(
-            f"{where}.metric",
-            expected="the digest of an ONNX graph (output, target) -> value",
-            found="none",
-            remedy="Name the file of the metric's graph.",
-        )
-    digest = query.metric
-    return run.keep(
-        ("metric graph", digest),
-        lambda: MetricGraph(run.read(digest, where=f"{where}.metric"), where=where),
-    )
-
-
 def _gradient_of_parts(
     run: Run, state: TrainingState, query: Query, *, examples: QueryExamples, chunk: int
 ) -> Tensor:
     """Return the derivative of the query's mean or metric by what ``values_of`` gives, [N]."""
     if query.kind is QueryKind.PERPLEXITY:
-        statistics = _statistics(run, state, query, examples=examples, chunk=chunk)
+        reading = Reading(query=query, examples=examples, graph=None)
+        statistics = torch.cat([
+            reading.part(outputs_of(run, part)(state.theta, *buffers_of(state)), part)
+            for part in examples.chunks(chunk)
+        ])
         return perplexity_gradient(*statistics.unbind(dim=-1))
     number = len(examples.target)
     return torch.full((number,), 1 / number, dtype=torch.float64, device=examples.target.device)

@@ -43,12 +43,15 @@ class QueryExamples:
     def chunks(self, size: int) -> Iterator["Chunk"]:
         """Yield parts of at most ``size`` examples."""
         for first in range(0, len(self.target), size):
-            part = slice(first, first + size)
-            yield Chunk(
-                inputs=tuple(tensor[part] for tensor in self.inputs),
-                target=self.target[part],
-                counts=None if self.counts is None else self.counts[part],
-            )
+            yield self.part(slice(first, first + size))
+
+    def part(self, rows: slice) -> "Chunk":
+        """Return some of the examples."""
+        return Chunk(
+            inputs=tuple(tensor[rows] for tensor in self.inputs),
+            target=self.target[rows],
+            counts=None if self.counts is None else self.counts[rows],
+        )
 
 
 @final

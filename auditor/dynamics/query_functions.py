@@ -13,30 +13,31 @@ from auditor.model.queries import query_values
 
 def values_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
     """Return (theta, *buffers by sorted name) -> values [N] float64, or parts of a metric."""
-    output_of = outputs_of(run, query, part)
+    outputs = outputs_of(run, part)
     # The exponential of a mean is differentiated through that mean.
     summed = query.kind is QueryKind.PERPLEXITY
     plain = query.model_copy(update={"kind": QueryKind.LOG_LIKELIHOOD}) if summed else query
 
     def values(theta: Tensor, *buffers: Tensor) -> Tensor:
-        found = query_values(plain, output_of(theta, *buffers), part.target, counts=part.counts)
+        # float64 before exponentials are summed: it costs nothing and the query gains digits.
+        output = outputs(theta, *buffers)[query.output].double()
+        found = query_values(plain, output, part.target, counts=part.counts)
         return -found if summed else found
 
     return values
 
 
-def outputs_of(run: Run, query: Query, part: Chunk) -> Callable[..., Tensor]:
-    """Return (theta, *buffers by sorted name) -> the output that the query reads, float64."""
+def outputs_of(run: Run, part: Chunk) -> Callable[..., tuple[Tensor, ...]]:
+    """Return (theta, *buffers by sorted name) -> the final graph's outputs on some examples."""
     last = len(run.log.stages) - 1
     forward, constants = run.computations(last).forward, run.constants(last)
     names = sorted(run.boundary(last + 1).buffers)
 
-    def output(theta: Tensor, *buffers: Tensor) -> Tensor:
+    def outputs(theta: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
         named = {**constants, **dict(zip(names, buffers, strict=True))}
-        # float64 before exponentials are summed: it costs nothing and the query gains digits.
-        return forward(theta, named, part.inputs)[query.output].double()
+        return forward(theta, named, part.inputs)
 
-    return output
+    return outputs
 
 
 def buffers_of(state: TrainingState) -> tuple[Tensor, ...]:

@@ -1,5 +1,6 @@
 """Group keys: which ready actions may run as lanes of one batch."""
 
+from auditor.effects import Query, QueryKind
 from auditor.plan.actions import (
     ActionSpec,
     Advance,
@@ -19,8 +20,8 @@ def group_key(spec: ActionSpec) -> Digest:
 
     Advances of one stage at one fraction run as lanes whatever they intervene on: interventions
     differ in data, weights and gates, which are per-lane values. A skipped stage executes no steps
-    and is kept apart so that it never waits for a batch of training. Evaluations of one query share
-    its data. Every other action is a group of its own.
+    and is kept apart so that it never waits for a batch of training. Evaluations of the same
+    examples share forward passes, whatever is asked. Every other action is a group of its own.
     """
     match spec:
         case Advance():
@@ -39,12 +40,14 @@ def group_key(spec: ActionSpec) -> Digest:
         case CoarseAdvance() | SettleStage() | FlowStage():
             lanes = {"start", "origin", "intervention", "replica", "seed"}
             return digest_of(spec.model_dump(mode="json", by_alias=True, exclude=lanes))
+        case Evaluate(query=Query(kind=QueryKind.OUTSIDE)):
+            return Digest(key_of(spec))
         case Evaluate():
             return digest_of({
                 "kind": spec.kind,
                 "code": spec.code,
                 "log": spec.log,
-                "query": spec.query.model_dump(mode="json", by_alias=True, exclude_none=True),
+                "selection": digest_of(spec.query.selection),
             })
         case _:
             return Digest(key_of(spec))

@@ -66,18 +66,18 @@ def test_named_groups_select_their_examples(run: Run, data: str) -> None:
 def test_cluster_is_kept_beside_values(run: Run, data: str) -> None:
     query = make_query(data, cluster="clinic", where={"column": "source", "equals": "b"})
 
-    found = evaluate(run, [run.boundary(3)], query)
+    (found,) = evaluate(run, [(run.boundary(3), query)])
 
     assert found.cluster is not None
     assert found.cluster.tolist() == [0, 1, 1, 2, 3, 3]
     assert not found.jackknife
-    assert evaluate(run, [run.boundary(3)], make_query(data)).cluster is None
+    assert evaluate(run, [(run.boundary(3), make_query(data))])[0].cluster is None
 
 
 def test_metrics_say_that_their_values_are_of_all_examples(run: Run, data: str) -> None:
     query = make_query(data, kind="ece", bins=5, better="lower")
 
-    assert evaluate(run, [run.boundary(3)], query).jackknife
+    assert evaluate(run, [(run.boundary(3), query)])[0].jackknife
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_query_without_a_value_is_refused_by_name(
     run: Run, data: str, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(QueryError, match=message):
-        evaluate(run, [run.boundary(3)], make_query(data, **changes))
+        evaluate(run, [(run.boundary(3), make_query(data, **changes))])
 
 
 def test_too_many_groups_are_refused(run: Run) -> None:

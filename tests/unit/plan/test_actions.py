@@ -2,11 +2,20 @@
 
 from pydantic import TypeAdapter
 
-from auditor.plan.actions import ActionSpec, Advance, Computed, Recorded, dependencies, key_of
+from auditor.effects import Query
+from auditor.plan.actions import (
+    ActionSpec,
+    Advance,
+    Computed,
+    Evaluate,
+    Recorded,
+    dependencies,
+    key_of,
+)
 from auditor.plan.chains import boundary_as_final, chain_from
 from auditor.plan.groups import group_key
 from auditor.plan.request import Intervention
-from auditor.stagelog.digest import canonical_bytes
+from auditor.stagelog.digest import canonical_bytes, digest_of
 from auditor.stagelog.log import Transition
 from tests.support.manifests import LOG_DIGEST, make_log, make_stage
 
@@ -92,3 +101,27 @@ def test_boundary_passes_later_transitions_when_parameters_are_added():
     assert [spec.stage for spec in actions] == [1, 2]
     assert all(isinstance(spec, Advance) for spec in actions)
     assert state == Computed(key=key_of(actions[-1]))
+
+
+def test_queries_about_the_same_examples_are_evaluated_together():
+    def asked(**changes: object) -> str:
+        query = Query.model_validate({
+            "name": "q", "kind": "loss", "better": "lower", "data": "5" * 64, **changes
+        })  # fmt: skip
+        return group_key(Evaluate(log=LOG_DIGEST, state=Recorded(boundary=1), query=query))
+
+    compared = {"kind": "accuracy_gap", "group": "clinic"}
+    assert asked(kind="margin", output=1, target="other") == asked()
+    assert asked(**compared) == asked()
+    others = [
+        asked(data="6" * 64),
+        asked(inputs={"image": "noisy"}),
+        asked(where={"column": "source", "equals": "a"}),
+        asked(**compared, groups=("a", "b")),
+    ]
+    assert len({asked(), *others}) == 5
+
+
+def test_key_is_the_digest_of_the_canonical_bytes():
+    for spec in chain(replica=3, intervention=Intervention(kind="fade", stage="stage0", alpha=0.1)):
+        assert key_of(spec) == digest_of(spec)
