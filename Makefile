@@ -73,6 +73,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python -m benchmarks.import_model $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.retrain_vs_eager $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.replay_memory $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.lanes $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.sweep_cost $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.bisect_trials $(BENCH_FLAGS)

@@ -226,8 +226,9 @@ class Worker:
             )
             for spec in specs
         ]
-        states = [self._state(run, spec.start, before=stage, results=results) for spec in specs]
-        advanced = advance(run, stage, states, lanes=lanes, on_block=on_block)
+        # An iterator, so that nobody holds a start state that the steps have left behind.
+        starts = (self._state(run, spec.start, before=stage, results=results) for spec in specs)
+        advanced = advance(run, stage, starts, lanes=lanes, on_block=on_block)
         return [_state_blob(state, run.layout(stage)) for state in advanced.states]
 
     def _carry(

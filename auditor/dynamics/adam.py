@@ -83,8 +83,8 @@ def adam_update(
             gradient = gradient + numbers.weight_decay.to(dtype) * theta
     count = count + 1
     first = torch.lerp(first, gradient, (1 - numbers.beta1).to(dtype))
-    fresh = gradient * (1 - numbers.beta2).to(dtype)
-    second = torch.addcmul(second * numbers.beta2.to(dtype), gradient, fresh)
+    second = second * numbers.beta2.to(dtype)  # before what is added: the old one can go
+    second = torch.addcmul(second, gradient, gradient * (1 - numbers.beta2).to(dtype))
 
     exact = count.double()  # float64 in any run: see AdamNumbers
     rate = numbers.learning_rate / (1 - numbers.beta1**exact)  # [n]

@@ -1,6 +1,6 @@
 """The training state xi = (theta, optimizer tensors, buffers), and its encodings as blobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -82,16 +82,47 @@ def with_slots(
     return replace(state, slots={**state.slots, **absent}) if absent else state
 
 
-def stack(states: Sequence[TrainingState]) -> TrainingState:
-    """Return one state whose leading axis are the lanes; all must have the same structure."""
-    columns = zip(*(state.tensors for state in states), strict=True)
-    return states[0].replaced([torch.stack(column) for column in columns])
+def form_of(state: TrainingState) -> TrainingState:
+    """Return a state of the same structure without its memory, for :meth:`~.replaced`."""
+    return state.replaced([tensor.new_empty(0) for tensor in state.tensors])
+
+
+def stack(states: Iterable[TrainingState]) -> TrainingState:
+    """Return one state whose leading axis are the lanes; all must have the same structure.
+
+    Of states that nobody else holds each tensor is let go as soon as it was copied.
+    """
+    form, rows = None, []
+    for state in states:
+        form = form or form_of(state)
+        rows.append(list(state.tensors)[::-1])
+        del state
+    if form is None:
+        raise InternalError(
+            "lanes", expected="at least one state", found="none", remedy="Stack those that move."
+        )
+    return form.replaced([torch.stack([row.pop() for row in rows]) for _ in form.tensors])
 
 
 def unstack(state: TrainingState) -> list[TrainingState]:
     """Return the lanes of a stacked state, each in memory of its own."""
-    lanes = state.theta.shape[0]
-    return [state.replaced([t[lane].clone() for t in state.tensors]) for lane in range(lanes)]
+    return unstack_tensors(list(state.tensors), form=state)
+
+
+def unstack_tensors(tensors: list[Tensor], *, form: TrainingState) -> list[TrainingState]:
+    """Return the lanes of a stacked state, each in memory of its own, and empty the list.
+
+    Args:
+        tensors: In the order of :attr:`TrainingState.tensors`, [L, ...] each.
+        form: Has the structure of the lanes.
+    """
+    rows: list[list[Tensor]] = [[] for _ in range(len(tensors[0]))]
+    tensors.reverse()
+    while tensors:
+        column = tensors.pop()
+        for row, own in zip(rows, column.unbind(0), strict=True):
+            row.append(own.clone())
+    return [form.replaced(row) for row in rows]
 
 
 def state_tensors(state: TrainingState, layout: ParameterLayout) -> dict[str, Tensor]:

@@ -18,13 +18,23 @@ from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
 from auditor.dynamics.step_map import StepMap
 from auditor.errors import NumericalError
 from auditor.model.objective import Minibatch
-from auditor.model.traced import trace
+from auditor.model.traced import StraightLine, trace
 
 WORTH_TRACING = 64
 """Steps of one kind from which tracing pays: it costs as much as 60 to 150 untraced steps."""
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 """(*state tensors, row, target, weights, denominator, *inputs[, alpha]) -> state tensors."""
+
+
+def taken(function: TensorFunction, arguments: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return a step's result and empty the list; a traced one frees arguments on its way."""
+    if isinstance(function, StraightLine):
+        result: tuple[Tensor, ...] = function.consume(arguments)
+        return result
+    result = function(*arguments)
+    arguments.clear()
+    return result
 
 
 @final

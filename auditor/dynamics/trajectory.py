@@ -1,6 +1,6 @@
 """Trajectories: carry states through a stage, all lanes in one traced, vmapped step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,13 +15,20 @@ from auditor.dynamics.minibatches import Lane, StageBatches, require_lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
 from auditor.dynamics.spans import Span, spans_of, together
-from auditor.dynamics.state import TrainingState, stack, unstack, with_slots
+from auditor.dynamics.state import (
+    TrainingState,
+    form_of,
+    stack,
+    unstack_tensors,
+    with_slots,
+)
 from auditor.dynamics.stepping import (
     StepKind,
     TensorFunction,
     require_finite_state,
     step_arguments,
     step_function,
+    taken,
     traced_when_worth,
     uniform_groups,
 )
@@ -45,7 +52,7 @@ class Advanced:
 def advance(
     run: Run,
     stage_index: int,
-    states: Sequence[TrainingState],
+    states: Iterable[TrainingState],
     *,
     lanes: Sequence[Lane],
     on_block: OnBlock,
@@ -56,7 +63,8 @@ def advance(
     with those that a lane changes.
     Steps that all lanes skip are not computed, lanes that skip a step take no part in it. Lanes
     agree with single ones to rounding. Cost: one gradient a step and lane on b of its B examples.
-    Memory: the state and its successor, activations, and a block of examples, for every lane.
+    Memory: for every lane its state, gradients, once more the parameters, and activations; and a
+    block of examples. A start state is let go of on the way if an iterator gave it.
 
     Args:
         run: The recorded run.
@@ -76,7 +84,7 @@ def advance(
     return replay(
         run,
         stage_index,
-        [transition(state) for state in states],
+        map(transition, states),
         lanes=lanes,
         steps=range(stage.steps),
         on_block=on_block,
@@ -86,7 +94,7 @@ def advance(
 def replay(
     run: Run,
     stage_index: int,
-    states: Sequence[TrainingState],
+    states: Iterable[TrainingState],
     *,
     lanes: Sequence[Lane],
     steps: range,
@@ -102,13 +110,13 @@ def replay(
         steps: Consecutive steps, counted from the stage's first.
         on_block: Told about every 32 steps.
     """
-    if len(states) != len(lanes):
+    result = dict(enumerate(states))
+    if len(result) != len(lanes):
         raise InternalError(
-            "lanes", expected=f"{len(states)} lanes", found=len(lanes), remedy="Pass one a state."
+            "lanes", expected=f"{len(result)} lanes", found=len(lanes), remedy="Pass one a state."
         )
     for lane in lanes:
         require_lane(run.log.stages[stage_index], lane)
-    result = list(states)
     examples = 0
     # Lanes that skip the whole stage need nothing of it, not even that its batches were recorded.
     active = [i for i, lane in enumerate(lanes) if not _skips_all(lane)]
@@ -120,18 +128,16 @@ def replay(
             intervened_hyperparameters(run, stage_index, intervention=lanes[i].intervention)
             for i in members
         ]
-        group = _Group(
-            run, stage_index, batches=batches, numbers=numbers, states=[states[i] for i in members]
-        )
+        own = (result.pop(i) for i in members)
+        group = _Group(run, stage_index, batches=batches, numbers=numbers, states=own)
         for span in spans_of(batches, numbers, steps=steps):
             examples += group.execute(span, progress=progress)
-        for i, state in zip(members, group.finished(), strict=True):
-            result[i] = state
+        result |= dict(zip(members, group.finished(), strict=True))
     progress.finish()
-    stage = run.log.stages[stage_index]
+    stage, ends = run.log.stages[stage_index], [result[i] for i in range(len(lanes))]
     if steps.stop == stage.steps:
-        result = [released(state, stage) for state in result]
-    return Advanced(states=result, gradient_examples=examples)
+        ends = [released(state, stage) for state in ends]
+    return Advanced(states=ends, gradient_examples=examples)
 
 
 def _skips_all(lane: Lane) -> bool:
@@ -164,7 +170,7 @@ class _Group:
         *,
         batches: StageBatches,
         numbers: Sequence[Hyperparameters],
-        states: Sequence[TrainingState],
+        states: Iterable[TrainingState],
     ) -> None:
         self.states = [
             with_slots(state, own.slots, layout=run.layout(stage_index))
@@ -176,7 +182,7 @@ class _Group:
         if self._fraction is not None:
             self.states = [with_noise(state) for state in self.states]
         spans = run.spans(stage_index)
-        self._uniform = all(uniform_groups(state, spans) for state in states)
+        self._uniform = all(uniform_groups(state, spans) for state in self.states)
         self._repeats: dict[object, int] = {}
 
     def finished(self) -> list[TrainingState]:
@@ -190,19 +196,16 @@ class _Group:
         steps, size = len(span.steps), int(self._batches.sizes[span.steps.start])
         progress.add(steps * (len(self.states) - len(span.moving)))
         for part in together(span, self.states, batches=self._batches, numbers=self._numbers):
-            moving = [self.states[lane] for lane in part.moving]
-            state = moving[0] if len(moving) == 1 else stack(moving)
-            state = self._steps(state, part, progress=progress)
-            after = [state] if len(moving) == 1 else unstack(state)
+            after = self._steps(part, progress=progress)
             for lane, own in zip(part.moving, after, strict=True):
                 self.states[lane] = own
         return size * steps * len(span.moving)
 
-    def _steps(self, state: TrainingState, span: Span, *, progress: Progress) -> TrainingState:
+    def _steps(self, span: Span, *, progress: Progress) -> list[TrainingState]:
         rows = self._rows(span)
-        alpha = self._alpha(span, like=state.theta)
+        form, tensors = self._take(span.moving)
+        alpha = self._alpha(span, like=tensors[0])
         function: TensorFunction | None = None
-        tensors = state.tensors
         for block in self._blocks(span):
             examples = self._batches.block(block.start, block.stop, lanes=span.moving)
             first = block.start - span.steps.start
@@ -211,12 +214,29 @@ class _Group:
                 own = alpha[first:].unbind(0)
                 arguments = [(*a, gate) for a, gate in zip(arguments, own, strict=False)]
             if function is None:
-                function = self._function(span, state, arguments=(*tensors, *arguments[0]))
+                function = self._function(span, form, arguments=(*tensors, *arguments[0]))
             for of_step in arguments:
-                tensors = function(*tensors, *of_step)
+                tensors += of_step
+                tensors = list(taken(function, tensors))
+            del examples, arguments, of_step  # before the next block is gathered
             require_finite_state(tensors, run=self._run, stage_index=self._stage_index, block=block)
             progress.add(len(block) * len(span.moving))
-        return state.replaced(tensors)
+        if len(span.moving) == 1:
+            return [form.replaced(tensors)]
+        return unstack_tensors(tensors, form=form)
+
+    def _take(self, lanes: Sequence[int]) -> tuple[TrainingState, list[Tensor]]:
+        """Return the structure of some lanes' states, and their tensors, which only it holds."""
+        form = form_of(self.states[lanes[0]])
+
+        def moving() -> Iterator[TrainingState]:
+            for lane in lanes:
+                state, self.states[lane] = self.states[lane], form
+                yield state
+                del state
+
+        own = moving()
+        return form, list((next(own) if len(lanes) == 1 else stack(own)).tensors)
 
     def _blocks(self, span: Span) -> list[range]:
         """Return the span in blocks whose examples fit the memory set aside for them."""
@@ -244,7 +264,7 @@ class _Group:
         return alpha[:, 0] if len(span.moving) == 1 else alpha
 
     def _function(
-        self, span: Span, state: TrainingState, *, arguments: tuple[Tensor, ...]
+        self, span: Span, form: TrainingState, *, arguments: tuple[Tensor, ...]
     ) -> TensorFunction:
         run, index = self._run, self._stage_index
         kind = StepKind(
@@ -256,13 +276,13 @@ class _Group:
             own_numbers=self._numbers_differ(span),
             fraction=self._fraction,
         )
-        structure = (tuple(sorted(state.slots)), tuple(sorted(state.buffers)))
+        structure = (tuple(sorted(form.slots)), tuple(sorted(form.buffers)))
         key = ("advance", id(run.objective(index)), run.spans(index), kind, structure)
         shapes = (kind, tuple(argument.shape for argument in arguments))
         self._repeats[shapes] = self._repeats.get(shapes, 0) + len(span.steps)
         return traced_when_worth(
             run,
-            lambda: step_function(run, index, kind=kind, like=state),
+            lambda: step_function(run, index, kind=kind, like=form),
             key=key,
             arguments=arguments,
             steps=self._repeats[shapes],

@@ -11,6 +11,8 @@ from torch._functorch.pyfunctorch import (
     retrieve_all_functorch_interpreters,
     temporarily_clear_interpreter_stack,
 )
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from typing_extensions import override
 
@@ -56,6 +58,19 @@ def outside_transforms() -> Iterator[None]:
 def inside_vmap() -> bool:
     """Return whether a ``vmap`` is going on, at any depth of transforms."""
     return any(i.key() == TransformType.Vmap for i in retrieve_all_functorch_interpreters())
+
+
+def operations_of(
+    function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]
+) -> GraphModule:
+    """Return the operations of a function as a graph, found without computing anything.
+
+    Nothing of the size of a tensor is allocated: tracing a step needs no more memory than the step.
+    Tensors that the function has by itself, a graph's constants, are taken as they are.
+    """
+    trace = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)
+    module: GraphModule = trace(*arguments)
+    return module
 
 
 class LargestValue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook

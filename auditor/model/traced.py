@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from auditor.errors import InternalError
-from auditor.model.outside import below_autograd, indices_are_data
+from auditor.model.in_place import write_in_place
+from auditor.model.outside import below_autograd, indices_are_data, operations_of
 
 DEFAULT_CAPACITY = 16
 """How many traces a :class:`Traced` keeps, one per set of argument shapes."""
@@ -24,14 +24,61 @@ Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
+@final
+class StraightLine(Generic[*Arguments, Result]):
+    """A traced function: see :func:`trace`.
+
+    Args:
+        run: The operations, of a list of tensors that it empties.
+        given: Structure of the arguments.
+        result: Structure of the result.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Tensor]], list[Tensor]],
+        *,
+        given: pytree.TreeSpec,
+        result: pytree.TreeSpec,
+    ) -> None:
+        self._run, self._given, self._result = run, given, result
+
+    def __call__(self, *arguments: *Arguments) -> Result:
+        """Return the function's value.
+
+        Raises:
+            InternalError: If the arguments have another structure than those it was traced with.
+        """
+        leaves, given = pytree.tree_flatten(arguments)
+        if given is not self._given and given != self._given:
+            raise InternalError(
+                "traced call",
+                expected=f"arguments of the structure {self._given}",
+                found=given,
+                remedy="Trace the function again for these arguments.",
+            )
+        return self.consume(leaves)
+
+    def consume(self, leaves: list[Tensor]) -> Result:
+        """Return the function's value and empty the list that held the tensors of its arguments.
+
+        Every tensor is let go of as soon as it has been read for the last time. Where nobody else
+        holds it, a step's old state makes room for the new one.
+        """
+        with below_autograd(), indices_are_data():
+            flat_result = self._run(leaves)
+        return cast("Result", pytree.tree_unflatten(flat_result, self._result))
+
+
 def trace(
     function: Callable[[*Arguments], Result], example_arguments: tuple[*Arguments]
-) -> Callable[[*Arguments], Result]:
+) -> StraightLine[*Arguments, Result]:
     """Return a function with the same values as ``function`` at the examples' shapes.
 
     Holds for arguments with the structure, shapes, dtypes and devices of the examples, when
     ``function`` is pure and its control flow depends on shapes only. What does not contribute to
-    the result is removed. The result records no gradients.
+    the result is removed, and memory is used again as soon as nobody reads it. The result records
+    no gradients.
 
     Args:
         function: Maps pytrees of tensors to a pytree of tensors.
@@ -46,23 +93,27 @@ def trace(
         result_structures.append(result_structure)
         return flat_result
 
-    run = cast("Callable[..., list[Tensor]]", straight_line_module(flat, leaves).forward)
+    module = straight_line_module(flat, leaves)
+    write_in_place(module)
+    _take_a_list(module)
     (result_structure,) = set(result_structures)
+    return StraightLine(
+        cast("Callable[[list[Tensor]], list[Tensor]]", module.forward),
+        given=structure,
+        result=result_structure,
+    )
 
-    def traced(*arguments: *Arguments) -> Result:
-        flat_arguments, given = pytree.tree_flatten(arguments)
-        if given is not structure and given != structure:
-            raise InternalError(
-                "traced call",
-                expected=f"arguments of the structure {structure}",
-                found=given,
-                remedy="Trace the function again for these arguments.",
-            )
-        with below_autograd(), indices_are_data():
-            flat_result = run(*flat_arguments)
-        return cast("Result", pytree.tree_unflatten(flat_result, result_structure))
 
-    return traced
+def _take_a_list(module: GraphModule) -> None:
+    """Make a function of tensors one of a list, which it empties: a call holds its arguments."""
+    graph = module.graph
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    with graph.inserting_before(inputs[0] if inputs else None):
+        given = graph.placeholder("given")
+        for node in reversed(inputs):
+            node.replace_all_uses_with(graph.call_method("pop", (given,)))
+            graph.erase_node(node)
+    module.recompile()
 
 
 def straight_line_module(
@@ -73,7 +124,7 @@ def straight_line_module(
     Idle are copies by name, what was computed before, and results that nobody reads.
     """
     with torch.no_grad():
-        module: GraphModule = make_fx(flat)(*arguments)
+        module = operations_of(flat, arguments)
     aten = torch.ops.aten
     for node in list(module.graph.nodes):
         source = node.args[0] if node.args else None
