@@ -10,6 +10,7 @@ from auditor.plan.asked import metrics_of
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
+from service.capacity import Capacity
 from service.errors import MissingBlobsError
 from service.evaluation_sets import EvaluationSets
 from service.planning import AuditPlanner
@@ -28,6 +29,7 @@ class Admission:
         blobs: Where accepted requests are kept.
         planner: Checks the request itself.
         evaluation_sets: Opens evaluation sets, which come from strangers.
+        capacity: Knows what fits the devices.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Admission:
         *,
         planner: AuditPlanner,
         evaluation_sets: EvaluationSets,
+        capacity: Capacity,
     ) -> None:
         self._catalogue = catalogue
         self._blobs = blobs
         self._planner = planner
         self._evaluation_sets = evaluation_sets
+        self.capacity = capacity
 
     def check(self, tenant: str, request: AuditRequest) -> None:
         """Refuse a request that names what is not there, or that cannot be answered.

@@ -90,6 +90,8 @@ class ServiceConfig(BaseModel):
             CUDA device, or ``cpu`` where there is none.
         threads_per_worker: CPU threads of a worker; None shares all but one core.
         max_lanes: Most actions that run together.
+        device_memory_bytes: What the groups of a worker may use of its device; None is 0.85 of
+            what is free when it starts, on the CPU shared between workers.
         lease_seconds: How long a worker holds an action without a heartbeat.
         heartbeat_seconds: How often a worker's leases are renewed.
         max_attempts: How often an action is tried.
@@ -108,6 +110,7 @@ class ServiceConfig(BaseModel):
     devices: Annotated[tuple[str, ...], Field(min_length=1), NoDecode] = ("auto",)
     threads_per_worker: Positive | None = None
     max_lanes: Positive = 64
+    device_memory_bytes: Positive | None = None
     lease_seconds: Annotated[float, Field(gt=0)] = 30
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10
     max_attempts: Positive = 3

@@ -156,6 +156,7 @@ def to_plan(plan: DryPlan) -> audit_pb2.PlanAuditResponse:
             cached=dry.cached,
             needs=dry.action.needs,
             gradient_examples=dry.gradient_examples,
+            predicted_bytes=dry.action.fixed_bytes + dry.action.lane_bytes,
         )
         for dry in plan.actions
     ]
@@ -176,6 +177,12 @@ def to_plan(plan: DryPlan) -> audit_pb2.PlanAuditResponse:
             )
             for found in plan.forecast.queries
         ],
+        memory=audit_pb2.PredictedMemory(
+            lane_bytes=plan.memory.lane_bytes,
+            group_bytes=plan.memory.group_bytes,
+            group_lanes=plan.memory.group_lanes,
+            budget_bytes=plan.memory.budget_bytes,
+        ),
     )
 
 

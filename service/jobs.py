@@ -9,8 +9,10 @@ from typing import final
 from securesystemslib.signer import Signer
 
 from auditor.edge.clock import Clock
+from service.activations import Activations
 from service.admission import Admission
 from service.blobs.objects import Objects
+from service.capacity import Capacity
 from service.config import ServiceConfig
 from service.evaluation_sets import EvaluationSets
 from service.executors.devices import resolve_devices, threads_a_worker
@@ -33,6 +35,7 @@ from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
+from service.scheduler.memory import MemoryModel
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
 from service.servicers.audit import AuditServicer
@@ -154,7 +157,7 @@ def open_jobs(host: Host) -> Jobs:
     upkeep = SqlUpkeep(host.database, now=now)
     notices = Notices()
     telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
-    planner = AuditPlanner(host.objects)
+    planner = AuditPlanner(host.objects, activations=Activations(host.sandbox, host.objects).of)
     finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
     judge = LogJudge(host.objects, planner=planner)
     rounds = Rounds(
@@ -174,6 +177,7 @@ def open_jobs(host: Host) -> Jobs:
         max_attempts=config.max_attempts,
         jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads retries, no secret
     )
+    memory = MemoryModel()
     reactions = Reactions(
         leases=leases,
         executor=executor,
@@ -182,7 +186,9 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         telemetry=telemetry,
         shares=FairShare(host.weights),
-        settings=SchedulerSettings(max_lanes=config.max_lanes, lease_seconds=config.lease_seconds),
+        settings=SchedulerSettings(
+            max_lanes=config.max_lanes, lease_seconds=config.lease_seconds, memory=memory
+        ),
     )
     scheduler = Scheduler(reactions, upkeep, executor=executor, telemetry=telemetry, clock=clock)
     submission = Submission(
@@ -193,6 +199,7 @@ def open_jobs(host: Host) -> Jobs:
             host.objects,
             planner=planner,
             evaluation_sets=EvaluationSets(host.sandbox),
+            capacity=Capacity(planner=planner, memory=memory, max_lanes=config.max_lanes),
         ),
         planner=planner,
         report=scheduler.report,
@@ -233,4 +240,5 @@ def _worker_settings(host: Host) -> WorkerSettings:
         threads=threads_a_worker(host.config.threads_per_worker, workers=len(devices)),
         heartbeat_seconds=host.config.heartbeat_seconds,
         engine=host.engine,
+        device_memory_bytes=host.config.device_memory_bytes,
     )

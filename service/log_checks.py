@@ -14,7 +14,7 @@ from auditor.plan.actions import SegmentFinding
 from auditor.plan.log_check_request import LogCheckRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes, digest_of
-from service.planning import AuditPlanner, new_action
+from service.planning import AuditPlanner
 from service.records.base import CatalogueRecords, RequestKey
 from service.records.jobs import (
     ActionRow,
@@ -62,7 +62,8 @@ class LogJudge:
         Raises:
             UnsupportedError: If the log uses what this version does not treat.
         """
-        return tuple(map(new_action, check_actions(request, self._planner.log(request.log))))
+        specs = check_actions(request, self._planner.log(request.log))
+        return self._planner.actions(specs, log=request.log)
 
     def actions(self, check: AuditRow) -> tuple[NewAction, ...]:
         """Return every action of a stored check."""

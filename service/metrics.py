@@ -145,6 +145,21 @@ class Metrics:
             "Device time of groups, shared between their lanes.",
             ("tenant",),
         )
+        self.queue_cost_bytes = self._gauge(
+            "stageaudit_queue_cost_bytes",
+            "Device memory predicted for the lanes of actions ready and not started.",
+            ("priority",),
+        )
+        self.device_memory_bytes = self._gauge(
+            "stageaudit_device_memory_bytes",
+            "Memory of a device: budget of its groups, reserved by prediction, used by the last.",
+            ("device", "state"),
+        )
+        self.device_memory_prediction_ratio = self._gauge(
+            "stageaudit_device_memory_prediction_ratio",
+            "Memory that the last group needed at most over the prediction.",
+            ("kind",),
+        )
         self.device_busy_seconds = self._counter(
             "stageaudit_device_busy_seconds_total", "Time a device computed.", ("device",)
         )

@@ -1,6 +1,6 @@
 """Requests and logs out of the blob store, into actions as the records store them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, final
@@ -11,6 +11,7 @@ from auditor.audit.cost import gradient_examples
 from auditor.audit.forecast import Forecast, forecast
 from auditor.audit.planning import Round, check_request, data_of, plan_round
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
+from auditor.plan.footprint import Footprint, footprint
 from auditor.plan.groups import group_key
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
@@ -54,11 +55,19 @@ class AuditPlanner:
 
     Args:
         blobs: Holds requests, logs and evaluation sets.
+        activations: Returns the bytes of one example's activations, by graph, of a log.
         plan: The planner.
     """
 
-    def __init__(self, blobs: BlobStore, *, plan: Planner = plan_round) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        *,
+        activations: Callable[[str], Mapping[str, int]],
+        plan: Planner = plan_round,
+    ) -> None:
         self._blobs = blobs
+        self._activations = activations
         self._plan = plan
         # Bounded and keyed by content: a log's manifest is parsed once, not once a round.
         self._log = lru_cache(maxsize=_CACHED_LOGS)(self._read_log)
@@ -79,8 +88,20 @@ class AuditPlanner:
         """Return the next round of a request that was checked."""
         planned = self._plan(request, self._log(request.log), results, blobs=self._blobs)
         return PlannedRound(
-            actions=tuple(new_action(spec) for spec in planned.actions), report=planned.report
+            actions=self.actions(planned.actions, log=request.log), report=planned.report
         )
+
+    def actions(self, specs: Iterable[ActionSpec], *, log: str) -> tuple[NewAction, ...]:
+        """Return actions on a log as the records store them, with the memory they should need."""
+        found, activations = self._log(log), self._activations(log)
+        return tuple(
+            new_action(spec, footprint(spec, found, activations=activations)) for spec in specs
+        )
+
+    def footprint(self, action: NewAction, *, log: str) -> Footprint:
+        """Return what an action on a log should need."""
+        spec = _SPEC.validate_json(action.spec)
+        return footprint(spec, self._log(log), activations=self._activations(log))
 
     def plan_stored(self, request: Digest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
         """Return the next round of a request that was checked and stored."""
@@ -124,7 +145,7 @@ class AuditPlanner:
         return log
 
 
-def new_action(spec: ActionSpec) -> NewAction:
+def new_action(spec: ActionSpec, needed: Footprint) -> NewAction:
     """Return an action as the records store it."""
     return NewAction(
         key=key_of(spec),
@@ -132,4 +153,6 @@ def new_action(spec: ActionSpec) -> NewAction:
         group_key=group_key(spec),
         spec=canonical_bytes(spec).decode(),
         needs=tuple(dict.fromkeys(dependencies(spec))),
+        fixed_bytes=needed.fixed,
+        lane_bytes=needed.lane,
     )

@@ -90,6 +90,11 @@ class Child:
         """Check every blob of a log against its manifest."""
         self._ask("stage_log_content", digest)
 
+    def activations(self, digest: Digest) -> Mapping[str, int]:
+        """Return the bytes of one example's activations, by graph of a log."""
+        plain = self._ask("activations", digest)
+        return {str(name): int(size) for name, size in plain.items()}
+
     def evaluation_set(self, digest: Digest) -> EvaluationSetDescription:
         """Describe an evaluation set, its blobs unopened."""
         plain = self._ask("evaluation_set", digest)

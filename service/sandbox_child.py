@@ -72,6 +72,14 @@ def check_stage_log_content(blobs: FolderBlobs, digest: Digest) -> Plain:
     return {}
 
 
+def measure_activations(blobs: FolderBlobs, digest: Digest) -> Plain:
+    """Say how many bytes the results of a log's graphs take for one example."""
+    from auditor.model.activations import example_activations  # noqa: PLC0415
+
+    log = _read_log(blobs, digest)
+    return dict(example_activations(log, lambda blob: blobs.read(Digest(blob))))
+
+
 def describe_evaluation_set(blobs: FolderBlobs, digest: Digest) -> Plain:
     """Check the manifest of an evaluation set and say which blobs it names."""
     evaluation_set = _read_evaluation_set(blobs, digest)
@@ -139,6 +147,7 @@ def check_metric_graph(blobs: FolderBlobs, digest: Digest) -> Plain:
 CHECKS: Mapping[str, Callable[[FolderBlobs, Digest], Plain]] = {
     "stage_log": describe_stage_log,
     "stage_log_content": check_stage_log_content,
+    "activations": measure_activations,
     "evaluation_set": describe_evaluation_set,
     "evaluation_set_content": check_evaluation_set_content,
     "safetensors": describe_safetensors_model,

@@ -15,6 +15,7 @@ from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.strict_json import load_object, parse_record
 from service.admission import Admission
+from service.capacity import MemoryForecast
 from service.planning import AuditPlanner
 from service.records.base import RequestKey
 from service.records.jobs import AuditReader, AuditRecords, AuditRow, NewAction, NewAudit
@@ -61,6 +62,7 @@ class DryPlan:
     request_digest: Digest
     actions: tuple[DryAction, ...]
     forecast: Forecast
+    memory: MemoryForecast
 
 
 @final
@@ -111,7 +113,7 @@ class Submission:
             UnavailableError: If the service is stopping.
             InputError: If the request is not valid.
             RequestIdReusedError: If the request id was used for another request.
-            ResourceError: If the tenant has too many live audits.
+            ResourceError: If the tenant has too many live audits, or no device is large enough.
         """
         self.require_open()
         deadline = self._deadline(ask.deadline)
@@ -119,6 +121,12 @@ class Submission:
         self._admission.check(ask.tenant, request)
         planned = self._planner.plan(request, {})
         known = self._reader.known_results(ask.tenant, [a.key for a in planned.actions])
+        waiting = [action for action in planned.actions if action.key not in known]
+        try:
+            self._admission.capacity.require(waiting, log=request.log)
+        except ResourceError:
+            self._telemetry.rejected("device_memory")
+            raise
         new = NewAudit(
             id=new_ulid(self._clock.now()),
             tenant=ask.tenant,
@@ -139,6 +147,7 @@ class Submission:
 
         Raises:
             InputError: If the request is not valid.
+            ResourceError: If no device is large enough.
         """
         request = parse_request(request_json)
         self._admission.check(tenant, request)
@@ -146,6 +155,8 @@ class Submission:
         known = self._reader.known_results(tenant, [a.key for a in planned.actions])
         gone = self._planner.missing(known.values())
         there = {key: result for key, result in known.items() if result not in gone}
+        waiting = [action for action in planned.actions if action.key not in there]
+        self._admission.capacity.require(waiting, log=request.log)
         return DryPlan(
             request_digest=digest_of(request),
             actions=tuple(
@@ -157,6 +168,7 @@ class Submission:
                 for action in planned.actions
             ),
             forecast=self._planner.forecast(request, there),
+            memory=self._admission.capacity.forecast(waiting),
         )
 
     @property

@@ -95,6 +95,23 @@ class Telemetry:
         """A group was halved because memory ran out."""
         self._metrics.oom_splits.labels(kind=group.kind).inc()
 
+    def memory_budget(self, device: str, budget: int | None) -> None:
+        """A worker said how much memory its groups may use."""
+        if budget is not None:
+            self._metrics.device_memory_bytes.labels(device=device, state="budget").set(budget)
+
+    def memory_reserved(self, device: str, predicted: float) -> None:
+        """A group is on its device, and this is what it should need."""
+        self._metrics.device_memory_bytes.labels(device=device, state="reserved").set(predicted)
+
+    def memory_measured(self, group: Assignment, *, used: int, ratio: float | None) -> None:
+        """A group has ended, and this is what it needed at most, also relative to prediction."""
+        memory = self._metrics.device_memory_bytes
+        memory.labels(device=group.device, state="used").set(used)
+        memory.labels(device=group.device, state="reserved").set(0)
+        if ratio is not None:
+            self._metrics.device_memory_prediction_ratio.labels(kind=group.kind).set(ratio)
+
     def worker_ended(self, device: str, death: Death) -> None:
         """A worker process ended while the service goes on."""
         self._metrics.worker_restarts.labels(device=device, reason=death.value).inc()
@@ -134,3 +151,5 @@ class Telemetry:
             self._metrics.queue_actions.labels(priority=label).set(row.actions if row else 0)
             oldest = self._metrics.queue_oldest_age_seconds.labels(priority=label)
             oldest.set(row.oldest_seconds if row else 0.0)
+            cost = self._metrics.queue_cost_bytes.labels(priority=label)
+            cost.set(row.cost_bytes if row else 0)

@@ -24,6 +24,7 @@ from auditor.plan.actions import ActionKey, ActionSpec
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.record import Record
 from service.executors.base import Engine
+from service.executors.device_memory import MemoryMeter, meter_of
 from service.executors.wire import (
     TO_WORKER,
     Abandoned,
@@ -121,10 +122,20 @@ class GroupRunner:
         blobs: Where results are.
         inbox: What is asked for.
         outbox: Where answers go.
+        meter: Measures what groups need.
     """
 
-    def __init__(self, engine: Engine, blobs: FolderBlobs, *, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        blobs: FolderBlobs,
+        *,
+        inbox: Inbox,
+        outbox: Outbox,
+        meter: MemoryMeter,
+    ) -> None:
         self._engine = engine
+        self._meter = meter
         self._blobs = blobs
         self._inbox = inbox
         self._outbox = outbox
@@ -163,6 +174,7 @@ class GroupRunner:
 
     def _compute(self, group: RunGroup, actions: tuple[WireAction, ...]) -> Record:
         started = time.monotonic()
+        self._meter.begin()
         outcomes = self._engine.execute(
             [_SPEC.validate_json(action.spec) for action in actions],
             results={ActionKey(key): Digest(value) for key, value in group.results.items()},
@@ -179,7 +191,12 @@ class GroupRunner:
             )
             for action, outcome in zip(actions, outcomes, strict=True)
         )
-        return Done(group=group.group, results=results, compute_seconds=seconds)
+        return Done(
+            group=group.group,
+            results=results,
+            compute_seconds=seconds,
+            peak_bytes=self._meter.peak_bytes(),
+        )
 
     def _on_block(
         self, group: RunGroup, actions: tuple[WireAction, ...]
@@ -267,9 +284,11 @@ def _serve() -> int:
     except UnavailableError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_UNUSABLE
-    outbox.send(Ready())
+    meter = meter_of(configure.device)
+    budget = configure.memory_bytes or meter.budget_bytes(workers=configure.workers)
+    outbox.send(Ready(memory_bytes=budget))
     threading.Thread(target=_beat, args=(outbox, configure.heartbeat_seconds), daemon=True).start()
-    runner = GroupRunner(engine, blobs, inbox=inbox, outbox=outbox)
+    runner = GroupRunner(engine, blobs, inbox=inbox, outbox=outbox, meter=meter)
     while True:
         runner.run(inbox.groups.get())
 

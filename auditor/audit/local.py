@@ -11,7 +11,9 @@ from typing import Protocol
 from auditor.audit.execute import OnBlock, Worker
 from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import check_request, data_of, plan_round
+from auditor.model.activations import example_activations
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
+from auditor.plan.footprint import footprint, require_fits
 from auditor.plan.groups import group_key
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report
@@ -65,6 +67,11 @@ def prepare(request: AuditRequest, blobs: BlobStore) -> StageLog:
     return log
 
 
+def activations_of(log: StageLog, blobs: BlobStore) -> dict[str, int]:
+    """Return the bytes of one example's activations, by graph of a log that was checked."""
+    return example_activations(log, lambda digest: blobs.read(Digest(digest)))
+
+
 def run_audit(
     request: AuditRequest,
     *,
@@ -74,6 +81,7 @@ def run_audit(
     max_lanes: int = DEFAULT_MAX_LANES,
     on_progress: Callable[[LocalProgress], None] = lambda _: None,
     outside: OutsideEvaluator | None = None,
+    memory_bytes: int | None = None,
 ) -> Report:
     """Plan and execute an audit and return its report without the ``run`` part.
 
@@ -85,14 +93,17 @@ def run_audit(
         max_lanes: How many actions run as one batch at most.
         on_progress: Called at block boundaries; raising stops the audit.
         outside: Runs the tools of queries of kind ``outside``; None refuses them.
+        memory_bytes: Of the device; None does not ask whether an action fits.
 
     Returns:
         The report.
 
     Raises:
+        ResourceError: If an action alone should need more memory than there is.
         AuditorError: If the request is not answerable or an action fails.
     """
     log = prepare(request, blobs)
+    activations = {} if memory_bytes is None else activations_of(log, blobs)
     blobs.write(canonical_bytes(request))
     worker = Worker(blobs, device=device, outside=outside)
     results: dict[ActionKey, Digest] = {}
@@ -100,6 +111,11 @@ def run_audit(
         planned = plan_round(request, log, results, blobs=blobs)
         if all(key_of(spec) in results for spec in planned.actions):
             return Report.model_validate_json(bytes(blobs.read(results[planned.report])))
+        if memory_bytes is not None:
+            for spec in planned.actions:
+                if index.get(key_of(spec)) is None:
+                    needed = footprint(spec, log, activations=activations)
+                    require_fits(needed, kind=spec.kind, budget=memory_bytes)
         results |= execute_actions(
             planned.actions,
             worker=worker,

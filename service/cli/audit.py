@@ -244,7 +244,7 @@ def audit(
     document = apply_flags(read_document(request) if request is not None else {}, flags)
     base = request.parent if request is not None else Path.cwd()
     if local is not None and plan:
-        _plan_here(document, base=base, tools=outside or (), as_json=as_json)
+        _plan_here(document, base=base, device=device, tools=outside or (), as_json=as_json)
     elif local is not None:
         _audit_here(
             document, base=base, device=device, output=output, as_json=as_json,
@@ -258,12 +258,12 @@ def audit(
 
 
 def _plan_here(
-    document: dict[str, Any], *, base: Path, tools: Sequence[str], as_json: bool
+    document: dict[str, Any], *, base: Path, device: str, tools: Sequence[str], as_json: bool
 ) -> None:
     """Say what the audit would compute in this process."""
     from auditor.edge.folder import FolderBlobs
     from auditor.edge.layered import LayeredBlobs
-    from service.cli.local_audit import LocalPlaces
+    from service.cli.local_audit import LocalPlaces, choose_device, free_memory
     from service.cli.local_plan import local_plan
     from service.cli.remote_audit import emit_plan
     from service.config import cache_folder
@@ -274,7 +274,9 @@ def _plan_here(
     with TemporaryDirectory(prefix="stageaudit-") as scratch:
         places = LocalPlaces(blobs, scratch=Path(scratch))
         request = resolve_request(document, base=base, places=places, tools=parse_tools(tools))
-        emit_plan(local_plan(request, blobs=blobs, cache=cache), as_json=as_json)
+        budget = free_memory(choose_device(device))
+        plan = local_plan(request, blobs=blobs, cache=cache, budget=budget)
+        emit_plan(plan, as_json=as_json)
 
 
 def _audit_here(

@@ -107,13 +107,15 @@ def run_local(
             update(state.actions_done, state.actions_total)
 
         use_own_threads()
+        chosen = choose_device(device)
         report = run_audit(
             request,
             blobs=blobs,
             index=index,
-            device=choose_device(device),
+            device=chosen,
             on_progress=on_progress,
             outside=outside,
+            memory_bytes=free_memory(chosen),
         )
     finished = report.model_copy(
         update={
@@ -155,6 +157,13 @@ def choose_device(device: str) -> str:
     import torch
 
     return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def free_memory(device: str) -> int | None:
+    """Return the bytes that a group may use of a device now; None if that is not known."""
+    from service.executors.device_memory import meter_of
+
+    return meter_of(device).budget_bytes(workers=1)
 
 
 def timestamp(moment: datetime) -> str:

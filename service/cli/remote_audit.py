@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from auditor.errors import AuditorError
+from auditor.plan.footprint import shown_bytes
 from auditor.stagelog.digest import Digest, parse_digest
 from service.cli.bundle_reader import OpenedReport, open_bundle, user_trust
 from service.cli.evaluation_folder import open_evaluation_set
@@ -131,6 +132,17 @@ def fetch_report(client: Client, digest: Digest) -> OpenedReport:
     return open_bundle(client.get_report(digest), trust=user_trust())
 
 
+def memory_line(memory: Mapping[str, Any]) -> str:
+    """Return one line about the device memory that a plan should need."""
+    budget = memory.get("budget_bytes")
+    return (
+        f"device memory: {shown_bytes(int(memory['lane_bytes']))} for the largest action alone, "
+        f"{shown_bytes(int(memory['group_bytes']))} for the largest group "
+        f"({memory['group_lanes']} lanes)"
+        + ("" if budget is None else f", of {shown_bytes(int(budget))}")
+    )
+
+
 def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what an audit would compute: actions by kind, how many are cached."""
     actions = plan["actions"]
@@ -157,6 +169,7 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             f"{plan['gradient_examples']} gradient-examples"
             + ("" if relative is None else f", {relative:.2f} × exact retraining")
         )
+        console.print(memory_line(plan["memory"]))
         if not complete:
             console.print("auto decides on more when these are finished; --budget bounds them all")
         smallest = Table("query", "smallest effect it could show", "", box=None)
@@ -174,6 +187,7 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             "complete": complete,
             "gradient_examples": str(plan["gradient_examples"]),
             "retraining_relative": relative,
+            "memory": plan["memory"],
             "queries": plan["queries"],
         },
         as_json=as_json,

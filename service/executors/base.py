@@ -42,6 +42,7 @@ class WorkerReady:
 
     worker: str
     device: str
+    memory_bytes: int | None = None  #: what its groups may use
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +98,7 @@ class GroupDone:
     group: int
     results: tuple[ActionDone, ...]
     compute_seconds: float
+    peak_bytes: int | None = None  #: device memory at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

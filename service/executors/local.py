@@ -68,6 +68,7 @@ class WorkerSettings:
     threads: int
     heartbeat_seconds: float
     engine: str = DEFAULT_ENGINE
+    device_memory_bytes: int | None = None
 
 
 @final
@@ -236,6 +237,8 @@ class _Slot:
                 threads=settings.threads,
                 heartbeat_seconds=settings.heartbeat_seconds,
                 engine=settings.engine,
+                workers=len(settings.devices),
+                memory_bytes=settings.device_memory_bytes,
             ),
         )
         return process
@@ -289,8 +292,8 @@ def _close(close: Callable[[], None]) -> None:
 def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:
     message = FROM_WORKER.validate_json(line)
     match message:
-        case Ready():
-            return base.WorkerReady(worker=worker, device=device)
+        case Ready(memory_bytes=memory):
+            return base.WorkerReady(worker=worker, device=device, memory_bytes=memory)
         case Beat():
             return base.WorkerBeat(worker=worker)
         case Started(group=group):
@@ -324,4 +327,5 @@ def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:
                 group=message.group,
                 results=results,
                 compute_seconds=message.compute_seconds,
+                peak_bytes=message.peak_bytes,
             )

@@ -15,6 +15,7 @@ class Configure(Record):
     """What a worker must know before its first group.
 
     ``engine`` is ``module:function``: it is called with the blob store and opens the device.
+    ``workers`` share the machine's memory; ``memory_bytes`` is what each may use, None to find out.
     """
 
     type: Literal["configure"] = "configure"
@@ -23,6 +24,8 @@ class Configure(Record):
     threads: int
     heartbeat_seconds: float
     engine: str
+    workers: int = 1
+    memory_bytes: int | None = None
 
 
 class WireAction(Record):
@@ -57,9 +60,10 @@ class Drain(Record):
 
 
 class Ready(Record):
-    """The device computes correctly."""
+    """The device computes correctly; ``memory_bytes`` is what its groups may use."""
 
     type: Literal["ready"] = "ready"
+    memory_bytes: int | None = None
 
 
 class Beat(Record):
@@ -95,12 +99,16 @@ class WireResult(Record):
 
 
 class Done(Record):
-    """Results of a group without its cancelled actions, and the time the whole group took."""
+    """Results of a group without its cancelled actions, and what the whole group took.
+
+    ``peak_bytes`` is the device memory that it needed at most, None where nobody measures.
+    """
 
     type: Literal["done"] = "done"
     group: int
     results: tuple[WireResult, ...]
     compute_seconds: float
+    peak_bytes: int | None = None
 
 
 class Failed(Record):

@@ -9,6 +9,7 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
+from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState, AuditState
 
 JobKind = Literal["audit", "check"]
@@ -24,6 +25,8 @@ class NewAction:
     group_key: Digest
     spec: str  #: canonical JSON
     needs: tuple[ActionKey, ...]
+    fixed_bytes: int = 0  #: of device memory, predicted once for a group
+    lane_bytes: int = 0  #: predicted for each lane
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +126,7 @@ class LeasedAction:
     key: ActionKey
     tenant: str
     kind: str
+    group_key: Digest
     spec: str
     attempt: int  #: this one included
     returned: int
@@ -130,6 +134,8 @@ class LeasedAction:
     priority: int
     waited_seconds: float
     audits: tuple[str, ...]
+    fixed_bytes: int = 0
+    lane_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +238,7 @@ class QueueRow:
     priority: int
     actions: int
     oldest_seconds: float
+    cost_bytes: int = 0  #: predicted device memory of all of them, a lane each
 
 
 class When(StrEnum):
@@ -329,7 +336,7 @@ class LeaseRecords(Protocol):
         self,
         owner: str,
         *,
-        max_lanes: int,
+        lanes_of: Callable[[ReadyAction], int],
         lease_seconds: float,
         when: When,
         start_of: Callable[[str], float],
@@ -338,7 +345,7 @@ class LeaseRecords(Protocol):
 
         Args:
             owner: The worker.
-            max_lanes: Largest group.
+            lanes_of: The largest group that an action may be in; asked of the head.
             lease_seconds: For how long.
             when: Whether the worker is idle.
             start_of: Start tags of tenants; the smallest is served first.

@@ -24,6 +24,7 @@ from service.records.plans import chunks, count_unmet, revive
 from service.records.queue import audits_wanting, growing_groups, lease_group, ready_actions
 from service.records.tables import action, action_dep
 from service.scheduler.batching import next_group
+from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState
 
 
@@ -44,7 +45,7 @@ class SqlLeases:
         self,
         owner: str,
         *,
-        max_lanes: int,
+        lanes_of: Callable[[ReadyAction], int],
         lease_seconds: float,
         when: When,
         start_of: Callable[[str], float],
@@ -57,7 +58,7 @@ class SqlLeases:
             if when is When.AHEAD and ready:
                 growing = growing_groups(connection)
                 ready = tuple(row for row in ready if row.group_key not in growing)
-            chosen = next_group(ready, max_lanes=max_lanes, now=now, start_of=start_of)
+            chosen = next_group(ready, lanes_of=lanes_of, now=now, start_of=start_of)
             if not chosen:
                 return None
             group = lease_group(connection, chosen, owner=owner, now=now, until=now + lease_seconds)

@@ -173,6 +173,8 @@ def _insert_actions(
                 "state": ActionState.BLOCKED,
                 "unmet": len(a.needs),
                 "height": height[a.key],
+                "fixed_bytes": a.fixed_bytes,
+                "lane_bytes": a.lane_bytes,
                 "attempt": 0,
                 "returned": 0,
                 "deaths": 0,

@@ -74,6 +74,8 @@ action = Table(
     Column("state", String(16), nullable=False),
     Column("unmet", Integer, nullable=False),
     Column("height", Integer, nullable=False),  # actions on the longest way to a report
+    Column("fixed_bytes", BigInteger, nullable=False, server_default="0"),  # predicted, a group
+    Column("lane_bytes", BigInteger, nullable=False, server_default="0"),  # predicted, a lane
     Column("attempt", Integer, nullable=False),
     Column("returned", Integer, nullable=False),  # attempts given back
     Column("deaths", Integer, nullable=False),  # workers it killed by its own fault

@@ -103,9 +103,14 @@ class SqlUpkeep:
             ready = ready_actions(connection, now=now)
             rows = []
             for priority in sorted({row.priority for row in ready}):
-                since = [a.ready_since for a in ready if a.priority == priority]
+                own = [a for a in ready if a.priority == priority]
                 rows.append(
-                    QueueRow(priority=priority, actions=len(since), oldest_seconds=now - min(since))
+                    QueueRow(
+                        priority=priority,
+                        actions=len(own),
+                        oldest_seconds=now - min(a.ready_since for a in own),
+                        cost_bytes=sum(a.lane_bytes for a in own),
+                    )
                 )
             return tuple(rows)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import final
 
 from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
 from service.scheduler.fair_share import Charge
+from service.scheduler.memory import Needed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,6 +33,20 @@ class Assignment:
     def kind(self) -> str:
         """Kind of its actions."""
         return self.group.actions[0].kind
+
+    @property
+    def key(self) -> Digest:
+        """The group key of its actions."""
+        return self.group.actions[0].group_key
+
+    @property
+    def needed(self) -> Needed:
+        """The device memory that was predicted for it."""
+        actions = self.group.actions
+        return Needed(
+            fixed=max(action.fixed_bytes for action in actions),
+            lane=max(action.lane_bytes for action in actions),
+        )
 
     @property
     def audits(self) -> tuple[str, ...]:

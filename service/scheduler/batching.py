@@ -8,7 +8,7 @@ from service.scheduler.ready import ReadyAction, order
 def next_group(
     ready: Iterable[ReadyAction],
     *,
-    max_lanes: int,
+    lanes_of: Callable[[ReadyAction], int],
     now: float,
     start_of: Callable[[str], float],
 ) -> tuple[ReadyAction, ...]:
@@ -20,7 +20,7 @@ def next_group(
 
     Args:
         ready: Everything that could start now.
-        max_lanes: Largest group.
+        lanes_of: The largest group that an action may be in; asked of the head.
         now: Seconds since 1970.
         start_of: Start tags of tenants; the smallest is served first.
     """
@@ -30,14 +30,15 @@ def next_group(
     if not ordered:
         return ()
     head = ordered[0]
-    room = min(max_lanes, head.max_lanes or max_lanes)
+    most = lanes_of(head)
+    room = min(most, head.max_lanes or most)
     group = [head]
     for action in ordered[1:]:
         if len(group) >= room:
             break
         if action.group_key != head.group_key:
             continue
-        limit = action.max_lanes or max_lanes
+        limit = action.max_lanes or most
         if limit <= len(group):
             continue  # it needs a smaller group than this one is already
         group.append(action)

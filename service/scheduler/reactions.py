@@ -1,7 +1,8 @@
 """What the scheduler does about each event of a worker; called by the loop, on its thread."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never, final
 
 import structlog
@@ -33,6 +34,9 @@ from service.records.jobs import (
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
 from service.scheduler.fair_share import ExpectedSeconds, FairShare
+from service.scheduler.leases import ran_out_of_memory
+from service.scheduler.memory import MemoryModel
+from service.scheduler.ready import ReadyAction
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
 
@@ -44,10 +48,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerSettings:
-    """How groups are formed and leased."""
+    """How groups are formed and leased: at most so many lanes, and no more than fit."""
 
     max_lanes: int
     lease_seconds: float
+    memory: MemoryModel = field(default_factory=MemoryModel)
 
 
 @final
@@ -84,6 +89,7 @@ class Reactions:
         self._notices = notices
         self._telemetry = telemetry
         self._shares = shares
+        self._memory = settings.memory
         self._expected = ExpectedSeconds()
         self._settings = settings
         self._assignments = Assignments()
@@ -106,8 +112,10 @@ class Reactions:
     def handle(self, event: WorkerEvent) -> None:
         """React to what a worker did."""
         match event:
-            case WorkerReady(worker=worker, device=device):
+            case WorkerReady(worker=worker, device=device, memory_bytes=budget):
                 self._assignments.add_worker(worker, device)
+                self._memory.add_worker(worker, budget)
+                self._telemetry.memory_budget(device, budget)
                 self._on_workers(self._assignments.workers)
             case WorkerBeat(worker=worker):
                 self._extend(worker)
@@ -152,7 +160,7 @@ class Reactions:
         idle = self._assignments.is_idle(worker)
         group = self._leases.claim(
             worker,
-            max_lanes=self._settings.max_lanes,
+            lanes_of=partial(self._lanes_of, worker=worker),
             lease_seconds=self._settings.lease_seconds,
             when=When.NOW if idle else When.AHEAD,
             start_of=self._shares.start_of,
@@ -168,6 +176,12 @@ class Reactions:
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
         return True
+
+    def _lanes_of(self, head: ReadyAction, *, worker: str) -> int:
+        """Return the largest group that an action may be in on a worker."""
+        fitting = self._memory.lanes(head, worker=worker)
+        most = self._settings.max_lanes
+        return most if fitting is None else min(most, fitting)
 
     def join(self, audit: str, keys: Collection[ActionKey]) -> None:
         """Tell an audit, too, of groups that compute these actions."""
@@ -194,6 +208,12 @@ class Reactions:
         if group is not None:
             group.started = True
             self._telemetry.group_started(group)
+            self._telemetry.memory_reserved(
+                group.device,
+                self._memory.predicted(
+                    group.kind, group.key, needed=group.needed, lanes=len(group.actions)
+                ),
+            )
             step = Step(kind=group.kind, lanes=len(group.actions), done=0, total=0)
             self._notices.set_step(group.audits, step)
 
@@ -213,6 +233,7 @@ class Reactions:
             group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
         )
         self._shares.correct(group.charge, seconds=event.compute_seconds)
+        self._learn_memory(group, event)
         leases = {action.key: action.lease for action in group.actions}
         lanes = len(event.results)
         completions = [
@@ -231,6 +252,15 @@ class Reactions:
             self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
             self._apply(self._leases.complete(completions))
 
+    def _learn_memory(self, group: Assignment, event: GroupDone) -> None:
+        lanes = len(event.results)
+        if event.peak_bytes is None or not lanes:
+            return
+        ratio = self._memory.learn(
+            group.kind, group.key, needed=group.needed, lanes=lanes, measured=event.peak_bytes
+        )
+        self._telemetry.memory_measured(group, used=event.peak_bytes, ratio=ratio)
+
     def _take(self, group_id: int) -> Assignment | None:
         """Return a group that has left its device."""
         group = self._assignments.take(group_id)
@@ -244,6 +274,8 @@ class Reactions:
             return
         match event:
             case GroupFailed(failure=failure):
+                if ran_out_of_memory(failure):
+                    self._memory.ran_out(group.kind, group.key, lanes=len(group.actions))
                 self._apply(self._setbacks.failed(group, failure))
             case GroupAbandoned():
                 self._shares.correct(group.charge, seconds=0)
@@ -252,6 +284,7 @@ class Reactions:
     def _worker_ended(self, event: WorkerEnded) -> None:
         if not self._draining:
             self._telemetry.worker_ended(event.device, event.death)
+        self._memory.remove_worker(event.worker)
         for group in self._assignments.remove_worker(event.worker):
             if group.started and not self._draining:
                 self._apply(self._setbacks.worker_ended(group, event.death))

@@ -14,12 +14,15 @@ class ReadyAction:
 
     id: int
     tenant: str
+    kind: str
     group_key: Digest
     priority: int  #: the highest of the live audits that want it
     deadline: float  #: the first of theirs
     height: int  #: actions that wait behind it, one behind the other
     ready_since: float
     max_lanes: int | None  #: largest group it may run in, after a larger one failed
+    fixed_bytes: int = 0  #: predicted for its group, once
+    lane_bytes: int = 0  #: predicted for each lane
 
 
 def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, float, float, int, int]:

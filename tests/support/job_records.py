@@ -40,7 +40,11 @@ class Records:
 
     def claim(self, *, max_lanes: int = 64, when: When = When.NOW) -> LeasedGroup | None:
         return self.leases.claim(
-            "worker-1", max_lanes=max_lanes, lease_seconds=30, when=when, start_of=lambda _: 0.0
+            "worker-1",
+            lanes_of=lambda _: max_lanes,
+            lease_seconds=30,
+            when=when,
+            start_of=lambda _: 0.0,
         )
 
 

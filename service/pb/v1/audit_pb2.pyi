@@ -348,6 +348,7 @@ class PlannedAction(_message.Message):
     CACHED_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     GRADIENT_EXAMPLES_FIELD_NUMBER: _builtins.int
+    PREDICTED_BYTES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """SHA-256 of the action's canonical description."""
     kind: _builtins.str
@@ -356,6 +357,8 @@ class PlannedAction(_message.Message):
     """Whether its result is there already."""
     gradient_examples: _builtins.int
     """Examples whose gradient it computes."""
+    predicted_bytes: _builtins.int
+    """Device memory that it should need alone."""
     @_builtins.property
     def needs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the actions whose results it reads."""
@@ -368,14 +371,51 @@ class PlannedAction(_message.Message):
         cached: _builtins.bool = ...,
         needs: _abc.Iterable[_builtins.str] | None = ...,
         gradient_examples: _builtins.int = ...,
+        predicted_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "gradient_examples", b"gradient_examples", "key", b"key", "kind", b"kind", "needs", b"needs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "gradient_examples", b"gradient_examples", "key", b"key", "kind", b"kind", "needs", b"needs", "predicted_bytes", b"predicted_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedAction: _TypeAlias = PlannedAction  # noqa: Y015
+
+@_typing.final
+class PredictedMemory(_message.Message):
+    """Device memory that the actions of an audit should need which are not finished."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANE_BYTES_FIELD_NUMBER: _builtins.int
+    GROUP_BYTES_FIELD_NUMBER: _builtins.int
+    GROUP_LANES_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    lane_bytes: _builtins.int
+    """Of the action that needs most, alone."""
+    group_bytes: _builtins.int
+    """Of the group that needs most, as groups would be formed of these actions."""
+    group_lanes: _builtins.int
+    """Actions in that group."""
+    budget_bytes: _builtins.int
+    """What groups may use of the largest device; not set while no device is ready."""
+    def __init__(
+        self,
+        *,
+        lane_bytes: _builtins.int = ...,
+        group_bytes: _builtins.int = ...,
+        group_lanes: _builtins.int = ...,
+        budget_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes", "group_bytes", b"group_bytes", "group_lanes", b"group_lanes", "lane_bytes", b"lane_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget_bytes: _TypeAlias = _typing.Literal["budget_bytes"]  # noqa: Y015
+    _WhichOneofArgType__budget_bytes: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_bytes) -> _WhichOneofReturnType__budget_bytes | None: ...
+
+Global___PredictedMemory: _TypeAlias = PredictedMemory  # noqa: Y015
 
 @_typing.final
 class QueryForecast(_message.Message):
@@ -429,6 +469,7 @@ class PlanAuditResponse(_message.Message):
     GRADIENT_EXAMPLES_FIELD_NUMBER: _builtins.int
     RETRAINING_RELATIVE_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
     request_digest: _builtins.str
     """SHA-256 of the canonical bytes of the request."""
     actions_to_run: _builtins.int
@@ -445,6 +486,10 @@ class PlanAuditResponse(_message.Message):
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryForecast]:
         """What the audit could show, a query each."""
 
+    @_builtins.property
+    def memory(self) -> Global___PredictedMemory:
+        """Device memory that it should need."""
+
     def __init__(
         self,
         *,
@@ -454,10 +499,11 @@ class PlanAuditResponse(_message.Message):
         gradient_examples: _builtins.int = ...,
         retraining_relative: _builtins.float | None = ...,
         queries: _abc.Iterable[Global___QueryForecast] | None = ...,
+        memory: Global___PredictedMemory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "retraining_relative", b"retraining_relative"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "memory", b"memory", "retraining_relative", b"retraining_relative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "actions", b"actions", "actions_to_run", b"actions_to_run", "gradient_examples", b"gradient_examples", "queries", b"queries", "request_digest", b"request_digest", "retraining_relative", b"retraining_relative"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative", "actions", b"actions", "actions_to_run", b"actions_to_run", "gradient_examples", b"gradient_examples", "memory", b"memory", "queries", b"queries", "request_digest", b"request_digest", "retraining_relative", b"retraining_relative"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retraining_relative: _TypeAlias = _typing.Literal["retraining_relative"]  # noqa: Y015
     _WhichOneofArgType__retraining_relative: _TypeAlias = _typing.Literal["_retraining_relative", b"_retraining_relative"]  # noqa: Y015

@@ -26,6 +26,7 @@ def make_ready(
     return ReadyAction(
         id=number,
         tenant=tenant,
+        kind="advance",
         group_key=sha256(group.encode()),
         priority=priority,
         deadline=deadline,
@@ -41,7 +42,7 @@ def ids(
     def start_of(tenant: str) -> float:
         return starts.get(tenant, 0.0)
 
-    group = next_group(ready, max_lanes=max_lanes, now=NOW, start_of=start_of)
+    group = next_group(ready, lanes_of=lambda _: max_lanes, now=NOW, start_of=start_of)
     return [action.id for action in group]
 
 
@@ -120,7 +121,7 @@ def test_every_limit_holds_and_the_head_always_runs(
         for number, (group, priority, limit) in enumerate(rows)
     ]
 
-    group = next_group(ready, max_lanes=max_lanes, now=NOW, start_of=lambda _: 0.0)
+    group = next_group(ready, lanes_of=lambda _: max_lanes, now=NOW, start_of=lambda _: 0.0)
 
     assert bool(group) == bool(ready)
     assert len({action.group_key for action in group}) <= 1

@@ -31,7 +31,7 @@ class Device:
     def submit(self, tenant: str, seconds: float, *, group: str = "g") -> int:
         number = next(self._numbers)
         action = ReadyAction(
-            id=number, tenant=tenant, group_key=sha256(group.encode()), priority=1,
+            id=number, tenant=tenant, kind="advance", group_key=sha256(group.encode()), priority=1,
             deadline=1e9, height=0, ready_since=self.now, max_lanes=None,
         )  # fmt: skip
         self.waiting[number] = (action, seconds)
@@ -44,7 +44,7 @@ class Device:
         """Serve one group to its end and return what was in it."""
         group = next_group(
             [action for action, _ in self.waiting.values()],
-            max_lanes=self.max_lanes,
+            lanes_of=lambda _: self.max_lanes,
             now=self.now,
             start_of=self.shares.start_of,
         )

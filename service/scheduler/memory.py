@@ -1,0 +1,122 @@
+"""How many lanes fit a device: predictions, corrected by what groups were measured to need.
+
+Pure but for what it remembers; the scheduler's thread calls it, and any thread may read the budget.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import final
+
+from auditor.stagelog.digest import Digest
+from service.scheduler.ready import ReadyAction
+
+FIRST_FACTOR = 1.3
+"""Measured over predicted, before anything of its kind was measured."""
+LEARNING = 0.3
+"""Weight of the newest measurement."""
+MAX_FACTORS = 4096
+"""Group keys that are remembered; the one used longest ago is forgotten first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needed:
+    """Bytes that a group is predicted to need, without correction."""
+
+    fixed: int
+    lane: int
+
+    def of(self, lanes: int) -> int:
+        """Return the bytes of so many lanes."""
+        return self.fixed + lanes * self.lane
+
+
+@dataclass(kw_only=True, slots=True)
+class _Known:
+    """What is known of a group key: measured over predicted, and what did not fit."""
+
+    factor: float = FIRST_FACTOR
+    most_lanes: int | None = None
+
+
+@final
+class MemoryModel:
+    """Budgets of workers, and a correction for every group key.
+
+    The correction is an exponential moving average of measured over predicted bytes. It is never
+    below 1: a device that needs less than predicted may have been measured by an allocator that
+    reused memory.
+    """
+
+    def __init__(self) -> None:
+        self._budgets: dict[str, int] = {}
+        self._known: OrderedDict[tuple[str, Digest], _Known] = OrderedDict()
+
+    def add_worker(self, worker: str, budget: int | None) -> None:
+        """Note what a worker may use; None if it does not say."""
+        if budget is not None:
+            self._budgets[worker] = budget
+
+    def remove_worker(self, worker: str) -> None:
+        """Forget a worker that has ended."""
+        self._budgets.pop(worker, None)
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes of the largest device; None while no worker has said."""
+        return max(self._budgets.values(), default=None)
+
+    def lanes(self, action: ReadyAction, *, worker: str) -> int | None:
+        """Return how many lanes of an action's group fit a worker, at least 1; None: any number.
+
+        One lane always starts: an action that is too large was refused when it was planned, and a
+        prediction that is too large must not stop what would fit.
+        """
+        known = self._known.get((action.kind, action.group_key))
+        most = None if known is None else known.most_lanes
+        budget = self._budgets.get(worker)
+        if budget is None or not action.lane_bytes:
+            return most
+        factor = FIRST_FACTOR if known is None else known.factor
+        fitting = max(1, int((budget / factor - action.fixed_bytes) // action.lane_bytes))
+        return fitting if most is None else min(most, fitting)
+
+    def predicted(self, kind: str, group_key: Digest, *, needed: Needed, lanes: int) -> float:
+        """Return the corrected bytes of a group."""
+        return self._factor(kind, group_key) * needed.of(lanes)
+
+    def formed(self, kind: str, group_key: Digest, *, needed: Needed, most: int) -> tuple[int, int]:
+        """Return the uncorrected bytes and the lanes of a group as the largest device runs it."""
+        lanes, budget = most, self.budget
+        if budget is not None and needed.lane:
+            fitting = int((budget / self._factor(kind, group_key) - needed.fixed) // needed.lane)
+            lanes = max(1, min(most, fitting))
+        return needed.of(lanes), lanes
+
+    def learn(
+        self, kind: str, group_key: Digest, *, needed: Needed, lanes: int, measured: int
+    ) -> float | None:
+        """Take what a group needed at most; return measured over predicted, None if unknown."""
+        predicted = needed.of(lanes)
+        if not predicted or not measured:
+            return None
+        ratio = measured / predicted
+        known = self._remember(kind, group_key)
+        known.factor = max(1.0, known.factor + LEARNING * (ratio - known.factor))
+        return ratio
+
+    def ran_out(self, kind: str, group_key: Digest, *, lanes: int) -> None:
+        """Remember that so many lanes did not fit: the next group of the key has half of them."""
+        known = self._remember(kind, group_key)
+        half = max(1, lanes // 2)
+        known.most_lanes = half if known.most_lanes is None else min(half, known.most_lanes)
+
+    def _factor(self, kind: str, group_key: Digest) -> float:
+        known = self._known.get((kind, group_key))
+        return FIRST_FACTOR if known is None else known.factor
+
+    def _remember(self, kind: str, group_key: Digest) -> _Known:
+        known = self._known.setdefault((kind, group_key), _Known())
+        self._known.move_to_end((kind, group_key))
+        while len(self._known) > MAX_FACTORS:
+            self._known.popitem(last=False)
+        return known
