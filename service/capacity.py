@@ -1,13 +1,20 @@
 """Does an audit fit the devices? Asked when it is planned, not hours later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from auditor.plan.footprint import require_fits
+from auditor.plan.footprint import require_fits, shown_bytes
+from service.errors import QueueFullError, TenantQueueFullError
 from service.planning import AuditPlanner
 from service.records.jobs import NewAction
 from service.scheduler.memory import MemoryModel, Needed
+
+TENANT_SHARE = 0.6
+"""The part of the queue that one tenant may fill."""
+
+RETRY_SECONDS = 30.0
+"""After which a caller may try again whose audit found the queue full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +42,16 @@ class Capacity:
         planner: Predicts.
         memory: Budgets and corrections.
         max_lanes: Largest group.
+        queue_bytes: Predicted bytes of lanes that may wait.
     """
 
-    def __init__(self, *, planner: AuditPlanner, memory: MemoryModel, max_lanes: int) -> None:
+    def __init__(
+        self, *, planner: AuditPlanner, memory: MemoryModel, max_lanes: int, queue_bytes: int
+    ) -> None:
         self._planner = planner
         self._memory = memory
         self._max_lanes = max_lanes
+        self._queue_bytes = queue_bytes
 
     def require(self, actions: Sequence[NewAction], *, log: str) -> None:
         """Refuse actions of which one alone exceeds every device.
@@ -54,6 +65,42 @@ class Capacity:
         largest = max(actions, key=lambda a: a.fixed_bytes + a.lane_bytes)
         needed = self._planner.footprint(largest, log=log)
         require_fits(needed, kind=largest.kind, budget=budget)
+
+    def admit(
+        self, tenant: str, actions: Sequence[NewAction], *, queued: Mapping[str, int]
+    ) -> None:
+        """Refuse actions for which there is no room in the queue now.
+
+        A tenant may fill :data:`TENANT_SHARE` of it. An empty queue takes anything.
+
+        Args:
+            tenant: Who asks.
+            actions: What would be added.
+            queued: Bytes of lanes that wait or run, by tenant.
+
+        Raises:
+            QueueFullError: If the queue would be too long.
+            TenantQueueFullError: If the tenant's part of it would be.
+        """
+        asked = sum(action.lane_bytes for action in actions)
+        own, total = queued.get(tenant, 0), sum(queued.values())
+        tenant_limit = int(TENANT_SHARE * self._queue_bytes)
+        if own and own + asked > tenant_limit:
+            raise TenantQueueFullError(
+                "queue",
+                expected=f"at most {shown_bytes(tenant_limit)} of predicted memory of a tenant",
+                found=f"{shown_bytes(own)} waiting and {shown_bytes(asked)} asked for",
+                remedy="Ask again when some of your audits have ended.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        if total and total + asked > self._queue_bytes:
+            raise QueueFullError(
+                "queue",
+                expected=f"at most {shown_bytes(self._queue_bytes)} of predicted memory",
+                found=f"{shown_bytes(total)} waiting and {shown_bytes(asked)} asked for",
+                remedy="Ask again later.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
 
     def forecast(self, actions: Sequence[NewAction]) -> MemoryForecast:
         """Return what actions should need, the largest of them alone and the largest group."""

@@ -74,6 +74,7 @@ class Limits(BaseModel):
     parse_cpu_seconds: Positive = 20
     parse_wall_seconds: Seconds = 30
     live_audits: Positive = 64
+    queue_bytes: Positive = 256 * GIBIBYTE
     audit_seconds: Seconds = 24 * 3600
     audit_seconds_max: Seconds = 7 * 24 * 3600
 

@@ -10,7 +10,9 @@ The tree::
     ├── ConflictError
     │   └── RequestIdReusedError    one request id, two requests
     ├── ResourceError
-    │   └── DeadlineError           the call's time is over
+    │   ├── DeadlineError           the call's time is over
+    │   ├── QueueFullError          too much work waits
+    │   └── TenantQueueFullError    too much of it is the tenant's own
     └── LeaseLostError              another worker has the action now
 """
 
@@ -103,6 +105,18 @@ class DeadlineError(ResourceError):
             found="none",
             remedy="Set a longer deadline for this call, or try when the service is less busy.",
         )
+
+
+class QueueFullError(ResourceError):
+    """Too much work waits for the devices; a later call may be admitted."""
+
+    code = "QUEUE_FULL"
+
+
+class TenantQueueFullError(ResourceError):
+    """Too much of the work that waits is the tenant's own."""
+
+    code = "TENANT_QUEUE_FULL"
 
 
 class LeaseLostError(AuditorError):

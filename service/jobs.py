@@ -157,6 +157,7 @@ def open_jobs(host: Host) -> Jobs:
     upkeep = SqlUpkeep(host.database, now=now)
     notices = Notices()
     telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
+    telemetry.queue_limit(config.limits.queue_bytes)
     planner = AuditPlanner(host.objects, activations=Activations(host.sandbox, host.objects).of)
     finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
     judge = LogJudge(host.objects, planner=planner)
@@ -199,7 +200,12 @@ def open_jobs(host: Host) -> Jobs:
             host.objects,
             planner=planner,
             evaluation_sets=EvaluationSets(host.sandbox),
-            capacity=Capacity(planner=planner, memory=memory, max_lanes=config.max_lanes),
+            capacity=Capacity(
+                planner=planner,
+                memory=memory,
+                max_lanes=config.max_lanes,
+                queue_bytes=config.limits.queue_bytes,
+            ),
         ),
         planner=planner,
         report=scheduler.report,

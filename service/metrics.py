@@ -150,6 +150,10 @@ class Metrics:
             "Device memory predicted for the lanes of actions ready and not started.",
             ("priority",),
         )
+        self.queue_cost_limit_bytes = self._gauge(
+            "stageaudit_queue_cost_limit_bytes",
+            "Device memory predicted for lanes up to which audits are admitted.",
+        )
         self.device_memory_bytes = self._gauge(
             "stageaudit_device_memory_bytes",
             "Memory of a device: budget of its groups, reserved by prediction, used by the last.",

@@ -55,6 +55,8 @@ CODES: Mapping[type[AuditorError], grpc.StatusCode] = {
     own.MissingBlobsError: grpc.StatusCode.FAILED_PRECONDITION,
     own.RequestIdReusedError: grpc.StatusCode.ALREADY_EXISTS,
     own.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    own.QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    own.TenantQueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     own.LeaseLostError: grpc.StatusCode.ABORTED,
     jobs.WorkerLostError: grpc.StatusCode.UNAVAILABLE,
     jobs.PoisonError: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -16,6 +16,7 @@ from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.strict_json import load_object, parse_record
 from service.admission import Admission
 from service.capacity import MemoryForecast
+from service.errors import QueueFullError, TenantQueueFullError
 from service.planning import AuditPlanner
 from service.records.base import RequestKey
 from service.records.jobs import AuditReader, AuditRecords, AuditRow, NewAction, NewAudit
@@ -113,6 +114,8 @@ class Submission:
             UnavailableError: If the service is stopping.
             InputError: If the request is not valid.
             RequestIdReusedError: If the request id was used for another request.
+            QueueFullError: If too much work waits.
+            TenantQueueFullError: If too much of it is the tenant's own.
             ResourceError: If the tenant has too many live audits, or no device is large enough.
         """
         self.require_open()
@@ -124,6 +127,11 @@ class Submission:
         waiting = [action for action in planned.actions if action.key not in known]
         try:
             self._admission.capacity.require(waiting, log=request.log)
+            queued = self._reader.queued_bytes()
+            self._admission.capacity.admit(ask.tenant, waiting, queued=queued)
+        except (QueueFullError, TenantQueueFullError) as error:
+            self._telemetry.rejected(error.code.lower())
+            raise
         except ResourceError:
             self._telemetry.rejected("device_memory")
             raise

@@ -142,6 +142,10 @@ class Telemetry:
             error=None if audit.error is None else audit.error.code,
         )
 
+    def queue_limit(self, limit_bytes: int) -> None:
+        """How much may wait."""
+        self._metrics.queue_cost_limit_bytes.set(limit_bytes)
+
     def queue(self, rows: Iterable[QueueRow]) -> None:
         """How much is waiting now."""
         waiting = {row.priority: row for row in rows}

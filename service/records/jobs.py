@@ -321,6 +321,9 @@ class AuditReader(Protocol):
     def known_results(self, tenant: str, keys: Collection[ActionKey]) -> Mapping[ActionKey, Digest]:
         """Return the results that are there."""
 
+    def queued_bytes(self) -> Mapping[str, int]:
+        """Return the predicted bytes of lanes that wait or run, by tenant."""
+
 
 class LogCheckRecords(Protocol):
     """What checks found out about logs."""

@@ -16,7 +16,7 @@ from service.records.history import events_after, progress_of
 from service.records.jobs import ActionRow, AuditRow, EventRow, JobKind
 from service.records.plans import find_actions
 from service.records.tables import action, audit, audit_action, operation
-from service.scheduler.states import ActionState, AuditState
+from service.scheduler.states import PENDING_ACTIONS, ActionState, AuditState
 
 
 @final
@@ -104,6 +104,19 @@ class SqlAuditReader:
             for key, row in found.items()
             if row.state is ActionState.DONE and row.result is not None
         }
+
+    def queued_bytes(self) -> Mapping[str, int]:
+        """Return the predicted bytes of lanes that wait or run, by tenant."""
+        return self._database.read(_queued_bytes)
+
+
+def _queued_bytes(connection: Connection) -> dict[str, int]:
+    query = (
+        select(action.c.tenant, func.sum(action.c.lane_bytes).label("bytes"))
+        .where(action.c.state.in_(PENDING_ACTIONS))
+        .group_by(action.c.tenant)
+    )
+    return {row.tenant: int(row.bytes) for row in connection.execute(query)}
 
 
 def audit_row(connection: Connection, tenant: str, audit_id: str) -> AuditRow:

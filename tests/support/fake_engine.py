@@ -1,12 +1,14 @@
 """An Engine without torch for worker processes; an action's seed says what it does."""
 
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import final
 
 from auditor.edge.folder import FolderBlobs
@@ -16,8 +18,11 @@ from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 
 ENGINE = "tests.support.fake_engine:open_fake"
 ENDLESS = "tests.support.fake_engine:open_endless"
+SMALL_MEMORY = "tests.support.fake_engine:open_small_memory"
 NO_ENGINE = "tests.support.fake_engine:open_none"
 BLOCK_SECONDS = 0.005
+LANE_BYTES = 64 * 2**20
+PAGE_BYTES = resource.getpagesize()
 
 
 class Behaviour(IntEnum):
@@ -100,6 +105,34 @@ def open_fake(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:
 def open_endless(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:
     """Return an engine whose actions run for a minute unless they are stopped."""
     return FakeEngine(blobs, always=Behaviour.RUN_UNTIL_STOPPED)
+
+
+@final
+class HungryEngine:
+    """Holds :data:`LANE_BYTES` for every lane until its group is done, as real lanes do."""
+
+    def __init__(self, blobs: FolderBlobs) -> None:
+        self._engine = FakeEngine(blobs)
+
+    def execute(
+        self,
+        specs: Sequence[ActionSpec],
+        *,
+        results: Mapping[ActionKey, Digest],
+        on_block: Callable[[int, int], None],
+    ) -> list[FakeResult]:
+        lanes = [bytearray(LANE_BYTES) for _ in specs]
+        for lane in lanes:
+            lane[::PAGE_BYTES] = b"x" * len(lane[::PAGE_BYTES])  # untouched memory is not resident
+        return self._engine.execute(specs, results=results, on_block=on_block)
+
+
+def open_small_memory(blobs: FolderBlobs, *, device: str, threads: int) -> HungryEngine:
+    """Return an engine in whose process four lanes fit and no more."""
+    space = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (space + int(4.5 * LANE_BYTES), hard))
+    return HungryEngine(blobs)
 
 
 def open_none(blobs: FolderBlobs, *, device: str, threads: int) -> FakeEngine:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from auditor.edge.folder import FolderBlobs
+from auditor.errors import ResourceError
 from auditor.plan.actions import ActionSpec, key_of
+from auditor.plan.groups import group_key
 from service.executors.base import (
     GroupAbandoned,
     GroupDone,
@@ -22,7 +24,15 @@ from service.executors.base import (
 from service.executors.local import LocalExecutor, WorkerSettings, death_of
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
 from service.scheduler.leases import Death
-from tests.support.fake_engine import ENGINE, NO_ENGINE, Behaviour, make_spec, result_of
+from tests.support.fake_engine import (
+    ENGINE,
+    LANE_BYTES,
+    NO_ENGINE,
+    SMALL_MEMORY,
+    Behaviour,
+    make_spec,
+    result_of,
+)
 
 PATIENCE_SECONDS = 30
 
@@ -66,6 +76,7 @@ def make_group(*specs: ActionSpec, fence: int = 7) -> LeasedGroup:
             lease=Lease(action=number, fence=fence),
             key=key_of(spec),
             kind=spec.kind,
+            group_key=group_key(spec),
             spec=spec.model_dump_json(),
             attempt=1,
             returned=0,
@@ -95,6 +106,44 @@ def test_a_group_comes_back_with_stored_results_and_its_fence(
     assert {result.fence for result in done.results} == {7}
     assert all(FolderBlobs(tmp_path).has(result.digest) for result in done.results)
     assert done.compute_seconds >= 0
+
+
+def test_memory_that_runs_out_in_a_large_group_is_enough_for_its_half(tmp_path: Path) -> None:
+    opened = Running(tmp_path, SMALL_MEMORY)
+    opened.executor.start(opened.events.put)
+    specs = [make_spec(replica=replica) for replica in range(8)]
+    try:
+        worker = opened.ready()
+        opened.executor.submit(worker, 1, make_group(*specs))
+        failed = opened.wait_for(GroupFailed)
+        opened.executor.submit(worker, 2, make_group(*specs[:2]))
+        done = opened.wait_for(GroupDone)
+    finally:
+        opened.executor.close()
+
+    assert isinstance(failed, GroupFailed)
+    assert failed.failure.code == ResourceError.code
+    assert isinstance(done, GroupDone)
+    assert [result.digest for result in done.results] == [result_of(spec) for spec in specs[:2]]
+    assert done.peak_bytes is not None
+    assert LANE_BYTES < done.peak_bytes < 8 * LANE_BYTES
+
+
+def test_a_worker_says_what_its_groups_may_use(tmp_path: Path) -> None:
+    settings = WorkerSettings(
+        blobs_root=tmp_path, devices=("cpu",), threads=1, heartbeat_seconds=0.05, engine=ENGINE,
+        device_memory_bytes=12345,
+    )  # fmt: skip
+    events: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
+    executor = LocalExecutor(settings)
+    executor.start(events.put)
+    try:
+        event = events.get(timeout=PATIENCE_SECONDS)
+    finally:
+        executor.close()
+
+    assert isinstance(event, WorkerReady)
+    assert event.memory_bytes == 12345
 
 
 def test_what_libraries_print_does_not_disturb_the_pipe(running: Running) -> None:

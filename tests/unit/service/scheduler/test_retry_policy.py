@@ -1,6 +1,7 @@
 import pytest
 
 from auditor.plan.actions import ActionKey
+from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.jobs import GiveUp, Lease, LeasedAction, Retry
 from service.scheduler.leases import (
@@ -22,6 +23,7 @@ def make_leased(*, attempt: int = 1, returned: int = 0, deaths: int = 0) -> Leas
         lease=Lease(action=1, fence=1),
         key=ActionKey("0" * 64),
         kind="advance",
+        group_key=Digest("1" * 64),
         spec="{}",
         attempt=attempt,
         returned=returned,
