@@ -7,7 +7,9 @@ The tree::
     │   ├── StageLogError
     │   ├── ShapeError
     │   ├── DomainError
-    │   └── QueryError
+    │   ├── QueryError
+    │   └── PolicyError             does not fit the report that it is to judge
+    │       └── BaselineError       nor the report that it is compared with
     ├── ArtifactError               something stored is not usable
     │   ├── ArtifactMissingError
     │   └── ArtifactDigestError
@@ -88,6 +90,18 @@ class QueryError(InputError):
     """A query does not fit the model or the evaluation data."""
 
     code = "INVALID_QUERY"
+
+
+class PolicyError(InputError):
+    """A policy does not fit the report: it names what the report does not have."""
+
+    code = "POLICY_DOES_NOT_FIT"
+
+
+class BaselineError(PolicyError):
+    """A baseline cannot be compared with: another query, unit or request."""
+
+    code = "BASELINE_DOES_NOT_FIT"
 
 
 class ArtifactError(AuditorError):

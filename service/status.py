@@ -34,6 +34,8 @@ CODES: Mapping[type[AuditorError], grpc.StatusCode] = {
     base.ShapeError: grpc.StatusCode.INVALID_ARGUMENT,
     base.DomainError: grpc.StatusCode.INVALID_ARGUMENT,
     base.QueryError: grpc.StatusCode.INVALID_ARGUMENT,
+    base.PolicyError: grpc.StatusCode.INVALID_ARGUMENT,
+    base.BaselineError: grpc.StatusCode.INVALID_ARGUMENT,
     base.ArtifactError: grpc.StatusCode.DATA_LOSS,
     base.ArtifactMissingError: grpc.StatusCode.NOT_FOUND,
     base.ArtifactDigestError: grpc.StatusCode.DATA_LOSS,

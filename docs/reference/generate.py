@@ -13,6 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from auditor.attest.trust import TrustFile
+from auditor.policy.result import GateResult
+from auditor.policy.schema import Policy
 from auditor.report.schema import Report
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import StageLog
@@ -21,6 +23,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent
 SCHEMAS: Mapping[str, type[BaseModel]] = {
     "evalset.schema.json": EvaluationSet,
+    "gate.schema.json": GateResult,
+    "policy.schema.json": Policy,
     "report.schema.json": Report,
     "stagelog.schema.json": StageLog,
     "trust.schema.json": TrustFile,

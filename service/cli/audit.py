@@ -12,7 +12,7 @@ from service.cli.audit_flags import AuditFlags, apply_flags
 from service.cli.connect import ServerOption, connect
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.report_table import print_report
-from service.cli.request_file import read_document, resolve_request
+from service.cli.request_file import read_request, resolve_request
 
 ASK = "What is asked"
 HOW = "How it is answered"
@@ -241,7 +241,7 @@ def audit(
         raise typer.BadParameter(
             "goes with --local: a service runs no commands", param_hint="--outside"
         )
-    document = apply_flags(read_document(request) if request is not None else {}, flags)
+    document = apply_flags(read_request(request) if request is not None else {}, flags)
     base = request.parent if request is not None else Path.cwd()
     if local is not None and plan:
         _plan_here(document, base=base, device=device, tools=outside or (), as_json=as_json)

@@ -15,7 +15,7 @@ from auditor.plan.settings import BISECT_DRAWS, BISECT_SHARE, DEFAULT_CONFIDENCE
 from auditor.stagelog.digest import Digest
 from service.cli.bisect_table import print_bisect
 from service.cli.output import ExitCode, JsonOption, console, emit, progress
-from service.cli.request_file import Places, read_document, resolve_request
+from service.cli.request_file import Places, read_request, resolve_request
 
 if TYPE_CHECKING:
     from auditor.audit.local import LocalProgress
@@ -118,7 +118,7 @@ def _request(
         document = {
             "log": logs[1],
             "interventions": "stages",
-            "queries": read_document(file).get("queries"),
+            "queries": read_request(file).get("queries"),
         }
         asked += resolve_request(document, base=file.parent, places=places).queries
     names = [query.name for query in asked]

@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "repair": "service.cli.repair:repair",
     "bisect": "service.cli.bisect:bisect",
     "verify": "service.cli.verify:verify",
+    "gate": "service.cli.gate:gate",
+    "policy": "service.cli.policy:app",
     "keys": "service.cli.keys:app",
     "log": "service.cli.log:app",
     "estimators": "service.cli.estimators:estimators",
@@ -41,8 +43,8 @@ Start with `stageaudit demo`; `stageaudit doctor` checks the installation.
 """
 
 EPILOG = (
-    "Exit codes: 0 ok, 1 fail, 2 usage, 3 signature, 4 subject, 7 refused input, "
-    "8 unreachable, 9 audit failed, 130 interrupted."
+    "Exit codes: 0 ok, 1 fail, 2 usage, 3 signature, 4 subject, 6 investigate, 7 refused input, "
+    "8 unreachable, 9 audit failed, 10 policy or 11 baseline does not fit, 130 interrupted."
 )
 
 

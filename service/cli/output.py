@@ -25,9 +25,11 @@ from rich.progress import (
 from auditor.edge.folder import write_durably
 from auditor.errors import (
     AuditorError,
+    BaselineError,
     DocumentRefusedError,
     InternalError,
     NumericalError,
+    PolicyError,
     SubjectError,
     UnavailableError,
     VerificationError,
@@ -44,9 +46,12 @@ class ExitCode(IntEnum):
     USAGE = 2
     SIGNATURE = 3
     SUBJECT = 4
+    INVESTIGATE = 6
     REFUSED_INPUT = 7
     UNREACHABLE = 8
     AUDIT_FAILED = 9
+    POLICY = 10
+    BASELINE = 11
     INTERRUPTED = 130
 
 
@@ -82,6 +87,10 @@ def exit_code(error: AuditorError) -> ExitCode:
     match error:
         case SubjectError():
             return ExitCode.SUBJECT
+        case BaselineError():
+            return ExitCode.BASELINE
+        case PolicyError():
+            return ExitCode.POLICY
         case DocumentRefusedError():
             return ExitCode.REFUSED_INPUT
         case VerificationError():

@@ -18,7 +18,7 @@ from service.cli.output import ExitCode, JsonOption, console, emit, keep, notice
 from service.cli.repair_flags import RepairFlags, parse_repair
 from service.cli.repair_search import Outcome, carry_out
 from service.cli.repair_table import print_candidates, print_repair
-from service.cli.request_file import read_document, resolve_request
+from service.cli.request_file import read_request, resolve_request
 
 STATEMENT_FILE = "repair.json"
 
@@ -123,7 +123,7 @@ def repair(
             remedy="Choose another --out folder.",
         )
     asked = parse_repair(
-        read_document(request),
+        read_request(request),
         RepairFlags(
             skip=tuple(skip or ()),
             fade=tuple(fade or ()),

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from auditor.edge.folder import read_log
@@ -25,11 +24,10 @@ from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.digest import DIGEST_PATTERN, Digest
 from auditor.stagelog.log import StageLog
 from service.cli.many_stages import over_stages
+from service.cli.yaml_file import Plain, read_document
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
-Plain = dict[str, Any]
 
-REQUEST_LIMIT_BYTES = 2**20
 GUIDE = "docs/howto/audit.md lists the fields."
 
 
@@ -49,59 +47,13 @@ class Places(Protocol):
         """Make the ONNX graph of a metric available and return its digest."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without code, and without keys given twice, of which YAML keeps the last."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> Plain:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", node.start_mark
-            )
-    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_document(path: Path) -> Plain:
+def read_request(path: Path) -> Plain:
     """Return the content of a request file.
 
     Raises:
         InputError: If it cannot be read, is too large, or is no YAML mapping.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            str(path),
-            expected="a readable request file",
-            found=error.strerror,
-            remedy="Pass a YAML file. " + GUIDE,
-        ) from error
-    if len(data) > REQUEST_LIMIT_BYTES:
-        raise InputError(
-            str(path),
-            expected=f"at most {REQUEST_LIMIT_BYTES} bytes",
-            found=f"{len(data)} bytes",
-            remedy="Put data into evaluation sets, not into the request.",
-        )
-    try:
-        document = yaml.load(data, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise InputError(
-            str(path), expected="YAML", found=" ".join(str(error).split()), remedy=GUIDE
-        ) from error
-    if not isinstance(document, dict):
-        raise InputError(
-            str(path),
-            expected="a mapping of fields",
-            found=type(document).__name__,
-            remedy=GUIDE,
-        )
-    return document
+    return read_document(path, what="request file", guide=GUIDE)
 
 
 def resolve_request(

@@ -3,20 +3,17 @@
 No torch, no network. Exit codes: 0 verified, 2 usage, 3 signature, 4 subject, 7 refused input.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from auditor.attest.bundle import BUNDLE_LIMIT_BYTES
-from auditor.attest.trust import TrustFile, trust_key
 from auditor.attest.verify import CHECKS, Check, Verification, verify_bundle
 from auditor.errors import VerificationError
-from auditor.stagelog.digest import Digest
+from service.cli.bundle_reader import read_bundle
 from service.cli.output import JsonOption, console, emit
-from service.keys import TRUST_FILE, read_public_key, read_trust
+from service.cli.trusting import KeyOption, TrustOption, chosen_trust, digests_of
 
 
 def verify(
@@ -28,13 +25,8 @@ def verify(
             help="Files the report is about. With any file, every subject must match one.",
         ),
     ] = None,
-    trust: Annotated[
-        Path | None,
-        typer.Option(help="Trust file; default: the one in your configuration folder."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Trust this public key (PEM) and no other.")
-    ] = None,
+    trust: TrustOption = None,
+    key: KeyOption = None,
     allow_missing: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A subject you do not have; may be given repeatedly."),
@@ -43,11 +35,11 @@ def verify(
 ) -> None:
     """Verify a signed report offline: keys, signature, types, contents and files."""
     passed: list[Check] = []
-    keys = _trusted(trust, key)
-    digests = _digests(files or ())
+    keys = chosen_trust(trust, key)
+    digests = digests_of(files or ())
     try:
         verification = verify_bundle(
-            _read_bundle(bundle),
+            read_bundle(bundle),
             keys,
             files=digests,
             allow_missing=frozenset(allow_missing or ()),
@@ -62,56 +54,6 @@ def verify(
         )
         raise
     emit(_result(verification), as_json=as_json, human=lambda: _print_success(verification))
-
-
-def _trusted(trust: Path | None, key: Path | None) -> TrustFile:
-    """Return the reader's keys: one given key, or a trust file."""
-    if trust is not None and key is not None:
-        raise typer.BadParameter("give --trust or --key, not both", param_hint="--key")
-    if key is not None:
-        if not key.is_file():
-            raise typer.BadParameter(f"no such file: {key}", param_hint="--key")
-        return TrustFile(keys=(trust_key(read_public_key(key), name=key.name),))
-    path = trust or _default_trust()
-    if not path.is_file():
-        raise typer.BadParameter(
-            f"no trust file at {path}; pass --key PUB.pem, or add the signer's key with "
-            "`stageaudit keys trust PUB.pem --name NAME`",
-            param_hint="--trust",
-        )
-    return read_trust(path)
-
-
-def _default_trust() -> Path:
-    from service.config import config_folder  # loads pydantic-settings
-
-    return config_folder() / TRUST_FILE
-
-
-def _read_bundle(path: Path) -> bytes:
-    """Read one byte more than is accepted, so that a larger file is refused, not cut."""
-    with path.open("rb") as file:
-        return file.read(BUNDLE_LIMIT_BYTES + 1)
-
-
-def _digests(files: Sequence[str]) -> dict[str, Digest]:
-    """Hash the files; a file is known by its own name, or by NAME in NAME=FILE."""
-    digests: dict[str, Digest] = {}
-    for argument in files:
-        path = Path(argument)
-        name = path.name
-        if not path.exists() and "=" in argument:
-            name, _, location = argument.partition("=")
-            path = Path(location)
-        if not path.is_file():
-            raise typer.BadParameter(f"no such file: {path}", param_hint="FILE")
-        if name in digests:
-            raise typer.BadParameter(
-                f"two files named {name}; pass one as NAME=FILE", param_hint="FILE"
-            )
-        with path.open("rb") as file:
-            digests[name] = Digest(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests
 
 
 def _plain(checks: Sequence[Check]) -> list[dict[str, Any]]:

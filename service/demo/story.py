@@ -20,7 +20,7 @@ from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report
 from auditor.stagelog.digest import sha256
 from service.cli.remote_audit import RemotePlaces, follow
-from service.cli.request_file import read_document, resolve_request
+from service.cli.request_file import read_request, resolve_request
 from service.client import Client
 from service.demo.claims import Claim, ComparedRow, check_claims, compare
 from service.demo.data import CUE_CLASS
@@ -160,7 +160,7 @@ def _push(
 ) -> AuditRequest:
     with teller.part("2  Start a service, push log, data and model") as line:
         places = RemotePlaces(client, scratch=folders.root / "scratch", quiet=False)
-        request = resolve_request(read_document(folders.request), base=folders.root, places=places)
+        request = resolve_request(read_request(folders.request), base=folders.root, places=places)
         line(f"service on {service.address}, metrics on {service.metrics_address}")
         line(f"request.yaml: {len(request.queries)} queries × {len(request.interventions)} "
             "interventions (skip and replace each stage)")  # fmt: skip

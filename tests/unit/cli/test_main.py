@@ -28,7 +28,14 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     code = outcome(name, "--help")
 
     assert code == 0
-    assert "--json" in capsys.readouterr().out or name in {"data", "keys", "log", "report", "serve"}
+    assert "--json" in capsys.readouterr().out or name in {
+        "data",
+        "keys",
+        "log",
+        "policy",
+        "report",
+        "serve",
+    }
 
 
 def test_build_loads_only_what_is_named() -> None:

@@ -11,7 +11,7 @@ from auditor.effects import Probe, Tool, ToolFile
 from auditor.errors import InputError
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, sha256
-from service.cli.request_file import read_document, resolve_request
+from service.cli.request_file import read_request, resolve_request
 
 LOG = "a" * 64
 DATA = "d" * 64
@@ -230,12 +230,12 @@ def test_files_that_are_no_plain_mapping_are_refused(text: str, tmp_path: Path) 
     path.write_text(text)
 
     with pytest.raises(InputError):
-        read_document(path)
+        read_request(path)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="readable request file"):
-        read_document(tmp_path / "none.yaml")
+        read_request(tmp_path / "none.yaml")
 
 
 @given(

@@ -1,0 +1,134 @@
+"""The rows of a report that a rule is about, each with the baseline's row it is compared with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import hypot
+from typing import final
+
+from auditor.effects import Effect
+from auditor.errors import BaselineError, PolicyError
+from auditor.report.schema import Report
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A figure and its interval; without one (``low`` is None) the figure is all that is known."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def minus(self, other: "Span") -> "Span":
+        """Return the difference; errors of two reports are taken as independent."""
+        value = self.value - other.value
+        if None in {self.low, self.high, other.low, other.high}:
+            return Span(value=value, low=None, high=None)
+        below = hypot(self.value - (self.low or 0.0), (other.high or 0.0) - other.value)
+        above = hypot((self.high or 0.0) - self.value, other.value - (other.low or 0.0))
+        return Span(value=value, low=value - below, high=value + above)
+
+
+def span_of(effect: Effect, judge: str) -> Span | None:
+    """Return what a rule judges of an effect; None if that was not computed.
+
+    Args:
+        effect: A row of a report.
+        judge: ``interval``, ``value`` or ``population``.
+    """
+    if effect.value is None:
+        return None
+    if judge == "value" or (effect.exact_by_construction and judge == "interval"):
+        return Span(value=effect.value, low=effect.value, high=effect.value)
+    population = judge == "population"
+    low = effect.population_low if population else effect.low
+    high = effect.population_high if population else effect.high
+    return Span(value=effect.value, low=low, high=high)
+
+
+def effects_asked(
+    report: Report,
+    *,
+    rule: str,
+    query: str,
+    kinds: Sequence[str] = (),
+    interventions: Sequence[str] = (),
+    stages: Sequence[str] = (),
+) -> tuple[Effect, ...]:
+    """Return the effects that a rule is about, at least one.
+
+    Args:
+        report: Whose effects.
+        rule: The rule's name, for messages.
+        query: Name of the query.
+        kinds: Kinds of interventions, all if empty.
+        interventions: Labels, all if empty.
+        stages: Names, all if empty.
+
+    Raises:
+        PolicyError: If the report has no such query, stage, label, or no such row.
+    """
+    _require_known(rule, "query", [query], known=[e.query for e in report.effects])
+    _require_known(rule, "stages", stages, known=report.log.stages)
+    labels = [e.intervention for e in report.effects]
+    _require_known(rule, "interventions", interventions, known=labels)
+    found = tuple(
+        effect
+        for effect in report.effects
+        if effect.query == query
+        and (not kinds or effect.kind in kinds)
+        and (not interventions or effect.intervention in interventions)
+        and (not stages or bool(set(stages_of(effect)) & set(stages)))
+    )
+    if not found:
+        raise PolicyError(
+            f"rule {rule!r}",
+            expected="at least one effect that it is about",
+            found=f"none among {len(report.effects)} of the report",
+            remedy="Audit the interventions that the rule names, or correct the rule.",
+        )
+    return found
+
+
+def stages_of(effect: Effect) -> tuple[str, ...]:
+    """Return the stages that an effect's intervention acts on."""
+    return effect.stages or (() if effect.stage is None else (effect.stage,))
+
+
+def counterpart(effect: Effect, baseline: Report) -> Effect | None:
+    """Return the baseline's effect of the same intervention on the same query.
+
+    None where the baseline's model was made without the stage: there is nothing to compare with,
+    and the effect counts whole.
+
+    Raises:
+        BaselineError: If the stages are there but the row is not, or is in another unit.
+    """
+    for other in baseline.effects:
+        same = other.query == effect.query and other.intervention == effect.intervention
+        if same and other.kind == effect.kind and other.unit == effect.unit:
+            return other
+    if set(stages_of(effect)) <= set(baseline.log.stages):
+        raise baseline_lacks(f"{effect.intervention} on {effect.query} in {effect.unit}")
+    return None
+
+
+def baseline_lacks(what: str) -> BaselineError:
+    """Return the error for a baseline that does not hold what a rule compares with."""
+    return BaselineError(
+        "baseline",
+        expected=f"{what}, to compare with",
+        found="no such row",
+        remedy="Audit the baseline's model by the same request, or judge against zero.",
+    )
+
+
+def _require_known(rule: str, field: str, asked: Sequence[str], *, known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise PolicyError(
+                f"rule {rule!r}.{field}",
+                expected="one of " + (", ".join(dict.fromkeys(known)) or "none at all"),
+                found=name,
+                remedy="Name what the report has, or audit what the rule is about.",
+            )
