@@ -33,8 +33,10 @@ from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
+from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
+from service.servicers.admin import AdminServicer
 from service.servicers.audit import AuditServicer
 from service.servicers.operations import OperationsServicer
 from service.submission import AuditLimits, Submission
@@ -78,11 +80,14 @@ class Jobs:
         stored: AuditOperations,
         checks: LogChecks,
         notices: Notices,
+        overview: Overview,
         host: Host,
     ) -> None:
         self._scheduler = scheduler
         self._executor = executor
-        self._watching = Watching(stored, notices=notices, threads=host.threads, clock=host.clock)
+        self._watching = Watching(
+            stored, notices=notices, overview=overview, threads=host.threads, clock=host.clock
+        )
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
         self.submission = submission
         self.stored = stored
@@ -93,9 +98,11 @@ class Jobs:
             operations=stored,
             watching=self._watching,
             notices=notices,
+            overview=overview,
             threads=host.threads,
             tokens=host.tokens,
         )
+        self.admin = AdminServicer(overview)
         self.operations = OperationsServicer(
             operations=stored,
             watching=self._watching,
@@ -153,7 +160,11 @@ def open_jobs(host: Host) -> Jobs:
     leases = SqlLeases(host.database, now=now)
     upkeep = SqlUpkeep(host.database, now=now)
     notices = Notices()
-    telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
+    workers = _worker_settings(host)
+    overview = Overview(
+        clock, max_lanes=config.max_lanes, devices=workers.devices, weights=host.weights
+    )
+    telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes, overview=overview)
     planner = AuditPlanner(host.objects)
     finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
     judge = LogJudge(host.objects, planner=planner)
@@ -166,7 +177,7 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         telemetry=telemetry,
     )
-    executor = LocalExecutor(_worker_settings(host))
+    executor = LocalExecutor(workers)
     setbacks = Setbacks(
         leases,
         host.objects,
@@ -221,6 +232,7 @@ def open_jobs(host: Host) -> Jobs:
             clock=clock,
         ),
         notices=notices,
+        overview=overview,
         host=host,
     )
 

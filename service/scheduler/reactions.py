@@ -108,6 +108,7 @@ class Reactions:
         match event:
             case WorkerReady(worker=worker, device=device):
                 self._assignments.add_worker(worker, device)
+                self._telemetry.worker_ready(worker, device)
                 self._on_workers(self._assignments.workers)
             case WorkerBeat(worker=worker):
                 self._extend(worker)
@@ -165,6 +166,7 @@ class Reactions:
             seconds=self._expected.of(group.actions[0].kind, lanes=lanes),
         )
         assignment = self._assignments.assign(worker, group, charge=charge)
+        self._telemetry.group_handed_out(assignment)
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
         return True
@@ -203,6 +205,7 @@ class Reactions:
             step = Step(
                 kind=group.kind, lanes=len(group.actions), done=event.done, total=event.total
             )
+            self._telemetry.group_stepped(group, done=event.done, total=event.total)
             self._notices.set_step(group.audits, step)
 
     def _done(self, event: GroupDone) -> None:
@@ -235,6 +238,7 @@ class Reactions:
         """Return a group that has left its device."""
         group = self._assignments.take(group_id)
         if group is not None:
+            self._telemetry.group_left(group)
             self._notices.set_step(group.audits, None)
         return group
 
@@ -252,7 +256,9 @@ class Reactions:
     def _worker_ended(self, event: WorkerEnded) -> None:
         if not self._draining:
             self._telemetry.worker_ended(event.device, event.death)
+        self._telemetry.worker_gone(event.worker)
         for group in self._assignments.remove_worker(event.worker):
+            self._telemetry.group_left(group)
             if group.started and not self._draining:
                 self._apply(self._setbacks.worker_ended(group, event.death))
             else:
