@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from auditor.errors import ArtifactMissingError, AuthenticationError, InternalError
+from service.records.base import DEFAULT_TENANT
 from service.token_file import TokenEntry
 
 _SCHEME = "Bearer "
@@ -67,6 +68,11 @@ def require_tenant(tenant: str, *, name: str) -> str:
             remedy="Check the tenant in the name.",
         )
     return tenant
+
+
+def sees_every_tenant() -> bool:
+    """Say whether the caller operates the service: its token stands for the tenant ``default``."""
+    return caller().tenant == DEFAULT_TENANT
 
 
 @final

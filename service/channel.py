@@ -12,6 +12,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from auditor.errors import AuditorError, ResourceError, UnavailableError
+from service.pb.v1.admin_service_pb2_grpc import AdminServiceStub
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceStub
 from service.pb.v1.blob_service_pb2_grpc import BlobServiceStub
 from service.pb.v1.model_service_pb2_grpc import ModelServiceStub
@@ -89,6 +90,7 @@ class Connection:
         self.models = ModelServiceStub(self._channel)
         self.audits = AuditServiceStub(self._channel)
         self.reports = ReportServiceStub(self._channel)
+        self.admin = AdminServiceStub(self._channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -10,10 +10,10 @@ Without an address it finds the service of this machine's data folder. Errors ar
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, final
+from typing import Any, Literal, Self, final
 
 from google.longrunning import operations_pb2
 from google.protobuf import timestamp_pb2
@@ -23,9 +23,10 @@ from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 from service.channel import Connection
 from service.config import resolve_endpoint
+from service.listing import all_pages
 from service.log_check_client import CheckStep, follow_check, start_check
 from service.names import member_name, parse_blob, parse_member
-from service.pb.v1 import audit_pb2, model_pb2, report_pb2, stage_log_pb2
+from service.pb.v1 import admin_pb2, audit_pb2, model_pb2, report_pb2, stage_log_pb2
 from service.status import CODE_BY_NUMBER, error_of
 from service.transfer import (
     BytesSource,
@@ -39,7 +40,6 @@ from service.views import view
 
 Priority = Literal["batch", "normal", "gate"]
 Plain = dict[str, Any]
-Answer = TypeVar("Answer")
 
 CREATE_SECONDS = 600.0
 """Registering a log reads all of its blobs."""
@@ -324,7 +324,7 @@ class Client:
             answer = self._connection.call(self._connection.stage_logs.ListStageLogs, request)
             return [view(log) for log in answer.stage_logs], answer.next_page_token
 
-        return _pages(page)
+        return all_pages(page)
 
     def list_models(self) -> list[Plain]:
         """Return all models, newest first."""
@@ -334,7 +334,7 @@ class Client:
             answer = self._connection.call(self._connection.models.ListModels, request)
             return [view(model) for model in answer.models], answer.next_page_token
 
-        return _pages(page)
+        return all_pages(page)
 
     def list_audits(self, *, log: Digest | None = None) -> list[Plain]:
         """Return all audits, or those of one log, newest first."""
@@ -346,7 +346,7 @@ class Client:
             answer = self._connection.call(self._connection.audits.ListAudits, request)
             return [view(audit) for audit in answer.audits], answer.next_page_token
 
-        return _pages(page)
+        return all_pages(page)
 
     def list_reports(self, *, log: Digest | None = None) -> list[Plain]:
         """Return all reports, or those about one log, without their bundles, newest first."""
@@ -358,7 +358,12 @@ class Client:
             answer = self._connection.call(self._connection.reports.ListReports, request)
             return [view(report) for report in answer.reports], answer.next_page_token
 
-        return _pages(page)
+        return all_pages(page)
+
+    def scheduler_status(self) -> Plain:
+        """Return what the service has queued and runs, as far as this tenant may see it."""
+        request = admin_pb2.GetSchedulerStatusRequest()
+        return view(self._connection.call(self._connection.admin.GetSchedulerStatus, request))
 
     def _log_name(self, log: Digest | None) -> str:
         return "" if log is None else member_name(self.tenant, "stageLogs", log)
@@ -375,17 +380,6 @@ class Client:
         sources[digest] = BytesSource(manifest)
         self._transfer.send(sources, on_progress=on_progress)
         return digest
-
-
-def _pages(page: Callable[[str], tuple[Sequence[Answer], str]]) -> list[Answer]:
-    """Return the rows of all pages."""
-    rows: list[Answer] = []
-    token = ""
-    while True:
-        more, token = page(token)
-        rows += more
-        if not token:
-            return rows
 
 
 def _request_id() -> str:

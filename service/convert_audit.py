@@ -13,6 +13,7 @@ from service.notices import Step
 from service.pb.v1 import audit_pb2
 from service.records.jobs import AuditRow, EventRow, Progress
 from service.scheduler.states import LIVE_AUDITS, AuditState
+from service.scheduler.time_left import TimeLeft
 from service.status import status_of
 from service.submission import DryPlan
 
@@ -38,16 +39,22 @@ def from_priority(value: audit_pb2.AuditPriority.ValueType) -> int:
     return _PRIORITIES.get(value, NORMAL_PRIORITY)
 
 
-def to_audit(row: AuditRow, *, step: Step | None = None) -> audit_pb2.Audit:
+def to_priority(level: int) -> audit_pb2.AuditPriority.ValueType:
+    """Return a level as its message."""
+    return next(value for value, known in _PRIORITIES.items() if known == level)
+
+
+def to_audit(
+    row: AuditRow, *, step: Step | None = None, left: TimeLeft | None = None
+) -> audit_pb2.Audit:
     """Return an audit as its message, with what is on the device for it now."""
-    priorities = {level: value for value, level in _PRIORITIES.items()}
     message = audit_pb2.Audit(
         name=member_name(row.tenant, "audits", row.id),
         state=_STATES[row.state],
         request_digest=row.request_digest,
         stage_log=member_name(row.tenant, "stageLogs", row.log_digest),
-        priority=priorities[row.priority],
-        progress=to_progress(row.progress, step=step),
+        priority=to_priority(row.priority),
+        progress=to_progress(row.progress, step=step, left=left),
         create_time=to_timestamp(row.created),
         update_time=to_timestamp(row.updated),
         deadline_time=to_timestamp(row.deadline),
@@ -64,7 +71,9 @@ def to_audit(row: AuditRow, *, step: Step | None = None) -> audit_pb2.Audit:
     return message
 
 
-def to_progress(progress: Progress, *, step: Step | None = None) -> audit_pb2.AuditProgress:
+def to_progress(
+    progress: Progress, *, step: Step | None = None, left: TimeLeft | None = None
+) -> audit_pb2.AuditProgress:
     """Return the progress of an audit as its message."""
     message = audit_pb2.AuditProgress(
         actions=progress.actions,
@@ -77,6 +86,9 @@ def to_progress(progress: Progress, *, step: Step | None = None) -> audit_pb2.Au
         message.current_kind = step.kind
         message.current_step = step.done
         message.current_steps = step.total
+    if left is not None:
+        message.seconds_left = left.seconds
+        message.seconds_left_at_least = left.at_least
     return message
 
 
@@ -116,14 +128,14 @@ def audit_outcome(row: AuditRow, metadata: any_pb2.Any) -> operations_pb2.Operat
     return operation
 
 
-def to_event(event: EventRow) -> audit_pb2.WatchAuditResponse:
-    """Return a stored event as its message."""
+def to_event(event: EventRow, *, left: TimeLeft | None = None) -> audit_pb2.WatchAuditResponse:
+    """Return a stored event as its message; the time left is that of now."""
     return audit_pb2.WatchAuditResponse(
         sequence=event.sequence,
         event_time=to_timestamp(event.created),
         kind=event.kind,
         state=_STATES[event.state],
-        progress=to_progress(event.progress),
+        progress=to_progress(event.progress, left=left),
         action_key=event.action_key,
         action_kind=event.action_kind,
         message=event.message,
@@ -131,7 +143,7 @@ def to_event(event: EventRow) -> audit_pb2.WatchAuditResponse:
 
 
 def to_step_event(
-    row: AuditRow, step: Step, *, sequence: int, now: float
+    row: AuditRow, step: Step, *, sequence: int, now: float, left: TimeLeft | None = None
 ) -> audit_pb2.WatchAuditResponse:
     """Return what is on the device now as an event; it has the sequence of the one before."""
     lanes = f"{step.lanes} × {step.kind}" if step.lanes > 1 else step.kind
@@ -141,7 +153,7 @@ def to_step_event(
         event_time=to_timestamp(now),
         kind="progress",
         state=_STATES[row.state],
-        progress=to_progress(row.progress, step=step),
+        progress=to_progress(row.progress, step=step, left=left),
         action_kind=step.kind,
         message=lanes + steps,
     )

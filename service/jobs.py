@@ -36,8 +36,10 @@ from service.sandbox import Sandbox
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
 from service.scheduler.memory import MemoryModel
+from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
+from service.servicers.admin import AdminServicer
 from service.servicers.audit import AuditServicer
 from service.servicers.operations import OperationsServicer
 from service.submission import AuditLimits, Submission
@@ -81,11 +83,14 @@ class Jobs:
         stored: AuditOperations,
         checks: LogChecks,
         notices: Notices,
+        overview: Overview,
         host: Host,
     ) -> None:
         self._scheduler = scheduler
         self._executor = executor
-        self._watching = Watching(stored, notices=notices, threads=host.threads, clock=host.clock)
+        self._watching = Watching(
+            stored, notices=notices, overview=overview, threads=host.threads, clock=host.clock
+        )
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
         self.submission = submission
         self.stored = stored
@@ -96,9 +101,11 @@ class Jobs:
             operations=stored,
             watching=self._watching,
             notices=notices,
+            overview=overview,
             threads=host.threads,
             tokens=host.tokens,
         )
+        self.admin = AdminServicer(overview)
         self.operations = OperationsServicer(
             operations=stored,
             watching=self._watching,
@@ -156,7 +163,11 @@ def open_jobs(host: Host) -> Jobs:
     leases = SqlLeases(host.database, now=now)
     upkeep = SqlUpkeep(host.database, now=now)
     notices = Notices()
-    telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes)
+    workers = _worker_settings(host)
+    overview = Overview(
+        clock, max_lanes=config.max_lanes, devices=workers.devices, weights=host.weights
+    )
+    telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes, overview=overview)
     telemetry.queue_limit(config.limits.queue_bytes)
     planner = AuditPlanner(host.objects, activations=Activations(host.sandbox, host.objects).of)
     finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
@@ -170,7 +181,7 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         telemetry=telemetry,
     )
-    executor = LocalExecutor(_worker_settings(host))
+    executor = LocalExecutor(workers)
     setbacks = Setbacks(
         leases,
         host.objects,
@@ -234,6 +245,7 @@ def open_jobs(host: Host) -> Jobs:
             clock=clock,
         ),
         notices=notices,
+        overview=overview,
         host=host,
     )
 

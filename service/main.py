@@ -305,6 +305,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
                 reports=ReportServicer(
                     records=catalogue, blobs=objects, threads=threads, tokens=tokens
                 ),
+                admin=jobs.admin,
             ),
             jobs=jobs,
             readiness=readiness,

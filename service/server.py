@@ -11,6 +11,7 @@ from auditor.errors import UnavailableError
 from service.config import ServiceConfig
 from service.interceptors import Edge
 from service.pb.v1 import (
+    admin_service_pb2_grpc,
     audit_service_pb2_grpc,
     blob_service_pb2_grpc,
     model_service_pb2_grpc,
@@ -30,6 +31,7 @@ class Servicers:
     audits: audit_service_pb2_grpc.AuditServiceServicer
     operations: Any  # the wheel's servicer class has no types
     reports: report_service_pb2_grpc.ReportServiceServicer
+    admin: admin_service_pb2_grpc.AdminServiceServicer
 
 
 def build_server(
@@ -56,6 +58,7 @@ def build_server(
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audits, server)
     report_service_pb2_grpc.add_ReportServiceServicer_to_server(servicers.reports, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, server)
     operations_pb2_grpc.add_OperationsServicer_to_server(servicers.operations, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     if config.reflection:
@@ -85,7 +88,8 @@ def _add_reflection(server: grpc.aio.Server) -> None:
     from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - only where it is asked for
 
     names = [
-        f"stageaudit.v1.{name}Service" for name in ("Blob", "StageLog", "Model", "Audit", "Report")
+        f"stageaudit.v1.{name}Service"
+        for name in ("Blob", "StageLog", "Model", "Audit", "Report", "Admin")
     ]
     reflection.enable_server_reflection(
         [*names, "google.longrunning.Operations", reflection.SERVICE_NAME], server

@@ -1,7 +1,7 @@
-"""What the scheduler tells operators: metrics and one log line a fact."""
+"""What the scheduler tells operators: metrics, one log line a fact, and the overview of now."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import structlog
@@ -11,9 +11,10 @@ from service.metrics import Metrics
 from service.records.jobs import AuditRow, QueueRow, StoredPlan
 from service.scheduler.assignments import Assignment
 from service.scheduler.leases import Death
+from service.scheduler.overview import Overview
+from service.scheduler.picture import PRIORITIES
 
 _log = structlog.get_logger()
-_PRIORITIES = (0, 1, 2)
 
 
 @final
@@ -23,11 +24,13 @@ class Telemetry:
     Args:
         metrics: The service's metrics.
         max_lanes: Most lanes that a group can have.
+        overview: Kept up with the same facts.
     """
 
-    def __init__(self, metrics: Metrics, *, max_lanes: int) -> None:
+    def __init__(self, metrics: Metrics, *, max_lanes: int, overview: Overview) -> None:
         self._metrics = metrics
         self._max_lanes = max_lanes
+        self._overview = overview
 
     def planned(self, audit: str, plan: StoredPlan, *, kinds: Mapping[ActionKey, str]) -> None:
         """An audit's round met what was there."""
@@ -46,8 +49,29 @@ class Telemetry:
         """An audit was not admitted."""
         self._metrics.admission_rejections.labels(reason=reason).inc()
 
+    def worker_ready(self, worker: str, device: str) -> None:
+        """A worker takes groups."""
+        self._overview.worker_ready(worker, device)
+
+    def worker_gone(self, worker: str) -> None:
+        """A worker takes no more groups."""
+        self._overview.worker_gone(worker)
+
+    def group_handed_out(self, group: Assignment) -> None:
+        """A worker has a group."""
+        self._overview.handed_out(group)
+
+    def group_stepped(self, group: Assignment, *, done: int, total: int) -> None:
+        """A group is so many steps far."""
+        self._overview.stepped(group, done=done, total=total)
+
+    def group_left(self, group: Assignment) -> None:
+        """A group is no longer on its worker, with results or without."""
+        self._overview.left(group)
+
     def group_started(self, group: Assignment) -> None:
         """A group is on its device."""
+        self._overview.started(group)
         lanes = len(group.actions)
         self._metrics.group_lanes.labels(kind=group.kind).observe(lanes)
         self._metrics.group_fill_ratio.labels(kind=group.kind).observe(lanes / self._max_lanes)
@@ -57,6 +81,7 @@ class Telemetry:
 
     def group_done(self, group: Assignment, *, lanes: int, seconds: float) -> None:
         """A group brought results; ``seconds`` is the time of the whole group."""
+        self._overview.learned(group.kind, lanes=lanes, seconds=seconds)
         device_kind = group.device.partition(":")[0]
         self._metrics.actions_finished.labels(kind=group.kind, outcome="done").inc(lanes)
         duration = self._metrics.action_seconds.labels(kind=group.kind, device_kind=device_kind)
@@ -114,6 +139,7 @@ class Telemetry:
 
     def worker_ended(self, device: str, death: Death) -> None:
         """A worker process ended while the service goes on."""
+        self._overview.worker_restarts(device)
         self._metrics.worker_restarts.labels(device=device, reason=death.value).inc()
 
     def leases_expired(self, count: int) -> None:
@@ -127,6 +153,7 @@ class Telemetry:
 
     def audit_ended(self, audit: AuditRow) -> None:
         """An audit reached its last state."""
+        self._overview.ended(audit)
         outcome = audit.state.lower()
         seconds = (audit.finished or audit.updated) - audit.created
         tenant = self._metrics.tenant_label(audit.tenant)
@@ -146,14 +173,14 @@ class Telemetry:
         """How much may wait."""
         self._metrics.queue_cost_limit_bytes.set(limit_bytes)
 
-    def queue(self, rows: Iterable[QueueRow]) -> None:
+    def queue(self, rows: Sequence[QueueRow]) -> None:
         """How much is waiting now."""
-        waiting = {row.priority: row for row in rows}
-        for priority in _PRIORITIES:
-            row = waiting.get(priority)
+        self._overview.queued(rows)
+        for priority in PRIORITIES:
+            own = [row for row in rows if row.priority == priority]
             label = str(priority)
-            self._metrics.queue_actions.labels(priority=label).set(row.actions if row else 0)
-            oldest = self._metrics.queue_oldest_age_seconds.labels(priority=label)
-            oldest.set(row.oldest_seconds if row else 0.0)
-            cost = self._metrics.queue_cost_bytes.labels(priority=label)
-            cost.set(row.cost_bytes if row else 0)
+            self._metrics.queue_actions.labels(priority=label).set(sum(row.ready for row in own))
+            oldest = max((row.oldest_seconds for row in own), default=0.0)
+            self._metrics.queue_oldest_age_seconds.labels(priority=label).set(oldest)
+            cost = sum(row.cost_bytes for row in own)
+            self._metrics.queue_cost_bytes.labels(priority=label).set(cost)

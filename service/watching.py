@@ -12,7 +12,9 @@ from service.notices import Notices, Step
 from service.operations import AuditOperations
 from service.pb.v1 import audit_pb2
 from service.records.jobs import AuditRow
+from service.scheduler.overview import Overview
 from service.scheduler.states import LIVE_AUDITS
+from service.scheduler.time_left import TimeLeft, settled
 from service.threads import Threads
 
 
@@ -23,15 +25,23 @@ class Watching:
     Args:
         operations: Stored audits and events.
         notices: Says when to look again.
+        overview: Tells how long audits will still take.
         threads: Where looking waits.
         clock: Dates what is in memory only.
     """
 
     def __init__(
-        self, operations: AuditOperations, *, notices: Notices, threads: Threads, clock: Clock
+        self,
+        operations: AuditOperations,
+        *,
+        notices: Notices,
+        overview: Overview,
+        threads: Threads,
+        clock: Clock,
     ) -> None:
         self._operations = operations
         self._notices = notices
+        self._overview = overview
         self._threads = threads
         self._clock = clock
         self._closed = False
@@ -62,16 +72,18 @@ class Watching:
         """
         last = after
         shown: Step | None = None
+        countdown = _Countdown(self._overview, clock=self._clock)
         with self._news_of(audit) as news:
             row = await self._threads.run(self._operations.get, tenant, audit, kind="audit")
             while True:
                 news.clear()
                 events = await self._threads.run(self._operations.events, audit, last)
-                for event in events:
-                    yield to_event(event)
-                    last = event.sequence
                 if events:
                     row = await self._threads.run(self._operations.get, tenant, audit)
+                for event in events:
+                    newest = event is events[-1]
+                    yield to_event(event, left=countdown.next(row) if newest else None)
+                    last = event.sequence
                 if row.state not in LIVE_AUDITS and (
                     not events or events[-1].state not in LIVE_AUDITS
                 ):
@@ -80,7 +92,8 @@ class Watching:
                 if step is not None and step != shown:
                     shown = step
                     now = self._clock.now().timestamp()
-                    yield to_step_event(row, step, sequence=last, now=now)
+                    left = countdown.next(row)
+                    yield to_step_event(row, step, sequence=last, now=now, left=left)
                 await self._next(news)
 
     async def end(self, tenant: str, audit: str, *, seconds: float) -> AuditRow:
@@ -122,6 +135,29 @@ class Watching:
                 found="one that is stopping",
                 remedy="Watch again with after_sequence of the last event.",
             )
+
+
+@final
+class _Countdown:
+    """The time left as one stream shows it."""
+
+    def __init__(self, overview: Overview, *, clock: Clock) -> None:
+        self._overview = overview
+        self._clock = clock
+        self._shown: tuple[float, float] | None = None  # seconds left, and when that was said
+
+    def next(self, row: AuditRow) -> TimeLeft | None:
+        """Return the time left now, steadied by what was shown before."""
+        left = self._overview.time_left(row)
+        if left is None:
+            return None
+        now = self._clock.monotonic()
+        seconds = left.seconds
+        if self._shown is not None:
+            before, at = self._shown
+            seconds = settled(seconds, before=before, elapsed=now - at)
+        self._shown = (seconds, now)
+        return TimeLeft(seconds=seconds, at_least=left.at_least)
 
 
 def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[[], None]:

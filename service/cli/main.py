@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "service.cli.audit:audit",
     "watch": "service.cli.watch:watch",
     "cancel": "service.cli.cancel:cancel",
+    "top": "service.cli.top:top",
     "report": "service.cli.report:app",
     "repair": "service.cli.repair:repair",
     "bisect": "service.cli.bisect:bisect",

@@ -16,9 +16,11 @@ from rich.table import Table
 from auditor.errors import AuditorError
 from auditor.plan.footprint import shown_bytes
 from auditor.stagelog.digest import Digest, parse_digest
+from service.cli.audit_progress import audit_progress
 from service.cli.bundle_reader import OpenedReport, open_bundle, user_trust
 from service.cli.evaluation_folder import open_evaluation_set
 from service.cli.output import ExitCode, console, emit, notice, progress, say_error
+from service.cli.time_words import bound_of, time_left
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -69,10 +71,10 @@ def follow(client: Client, name: str, *, quiet: bool) -> Digest:
     Raises:
         typer.Exit: With code 9 when it failed or somebody cancelled it; the reason is printed.
     """
-    with progress("auditing", unit="actions", quiet=quiet) as update:
+    with audit_progress(quiet=quiet) as show:
         for event in client.watch_audit(name):
             if "progress" in event:
-                update(event["progress"]["done"], event["progress"]["actions"])
+                show(event["progress"])
     audit = client.get_audit(name)
     if audit["state"] == "succeeded":
         return parse_digest(audit["report"].rpartition("/")[2], where="audit.report")
@@ -125,6 +127,20 @@ def cancelled_on_interrupt(client: Client, name: str) -> Iterator[None]:
         signal(SIGINT, before)
     if interrupted.is_set():
         raise KeyboardInterrupt
+
+
+def emit_standing(client: Client, name: str, *, as_json: bool) -> None:
+    """Print where an audit stands now, and how long it will still take where that is known."""
+    audit = client.get_audit(name)
+
+    def human() -> None:
+        done = audit["progress"]
+        line = f"{audit['state']}: {done['done']} of {done['actions']} actions"
+        if "seconds_left" in done:
+            line += f", {time_left(done['seconds_left'], bound=bound_of(done))}"
+        console.print(line, markup=False)
+
+    emit(audit, as_json=as_json, human=human)
 
 
 def fetch_report(client: Client, digest: Digest) -> OpenedReport:

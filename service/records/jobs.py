@@ -233,12 +233,22 @@ class CheckedLog:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueRow:
-    """Ready actions of one priority."""
+    """Actions of one tenant and group key that are wanted, by the live audits that want them.
 
-    priority: int
-    actions: int
+    ``blocked`` ones wait for results or for another attempt; ``oldest_seconds`` is the age of the
+    oldest ``ready`` one, 0 without one.
+    """
+
+    tenant: str
+    kind: str
+    group_key: Digest
+    priority: int  #: the highest of these audits
+    deadline: float  #: the first of theirs
+    ready: int
+    blocked: int
+    leased: int
     oldest_seconds: float
-    cost_bytes: int = 0  #: predicted device memory of all of them, a lane each
+    cost_bytes: int = 0  #: predicted device memory of the ready ones, a lane each
 
 
 class When(StrEnum):
@@ -383,7 +393,7 @@ class SchedulerRecords(Protocol):
         """Return live audits past their deadline."""
 
     def queue(self) -> tuple[QueueRow, ...]:
-        """Return how many actions are ready and since when, by priority."""
+        """Return how many wanted actions are not done, and where they stand."""
 
     def next_retry(self) -> float | None:
         """Return when the next delayed action is ready, seconds since 1970; None if none is."""

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, case, func, select, update
 
 from service.records.engine import Database
 from service.records.jobs import Lease, LeasedAction, QueueRow
-from service.records.queue import leased_actions, ready_actions
+from service.records.queue import leased_actions
+from service.records.queue_rows import queue_rows
 from service.records.tables import action, audit, audit_action
 from service.scheduler.leases import RETURN_LIMIT
 from service.scheduler.states import LIVE_AUDITS, ActionState
@@ -96,25 +97,8 @@ class SqlUpkeep:
         return self._database.read(work)
 
     def queue(self) -> tuple[QueueRow, ...]:
-        """Return how many actions are ready and since when, by priority."""
-
-        def work(connection: Connection) -> tuple[QueueRow, ...]:
-            now = self._now()
-            ready = ready_actions(connection, now=now)
-            rows = []
-            for priority in sorted({row.priority for row in ready}):
-                own = [a for a in ready if a.priority == priority]
-                rows.append(
-                    QueueRow(
-                        priority=priority,
-                        actions=len(own),
-                        oldest_seconds=now - min(a.ready_since for a in own),
-                        cost_bytes=sum(a.lane_bytes for a in own),
-                    )
-                )
-            return tuple(rows)
-
-        return self._database.read(work)
+        """Return how many wanted actions are not done, and where they stand."""
+        return self._database.read(lambda connection: queue_rows(connection, now=self._now()))
 
     def next_retry(self) -> float | None:
         """Return when the next delayed action is ready, seconds since 1970; None if none is."""

@@ -54,6 +54,10 @@ class Assignment:
         leased_for = (audit for action in self.actions for audit in action.audits)
         return tuple(dict.fromkeys((*leased_for, *sorted(self.joined))))
 
+    def concerns(self, audit: str) -> bool:
+        """Say whether an audit waits for it; safe to ask from any thread."""
+        return audit in self.joined or any(audit in action.audits for action in self.actions)
+
 
 Hit = tuple[Assignment, tuple[ActionKey, ...]]
 """A group and the keys in it that are concerned."""

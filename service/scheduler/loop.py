@@ -23,6 +23,9 @@ from service.telemetry import Telemetry
 
 UPKEEP_SECONDS = 1.0
 
+COUNT_REST = 20.0
+"""Counting the queue rests so many times as long as it took: a long queue is counted less often."""
+
 _log = structlog.get_logger()
 
 
@@ -85,6 +88,7 @@ class Scheduler:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopped = False
         self._next_upkeep = clock.monotonic()
+        self._next_count = clock.monotonic()
         self._became_idle = threading.Event()
 
     def report(self, event: Event) -> None:
@@ -165,7 +169,14 @@ class Scheduler:
             self._reactions.expired(expired)
         self._reactions.overdue(self._upkeep.overdue())
         self._reactions.carry_on(self._upkeep.settled())
+        if self._clock.monotonic() >= self._next_count:
+            self._count_queue()
+
+    def _count_queue(self) -> None:
+        started = self._clock.monotonic()
         self._telemetry.queue(self._upkeep.queue())
+        now = self._clock.monotonic()
+        self._next_count = now + COUNT_REST * (now - started)
 
     def _patience(self) -> float:
         """Return how long nothing can become due."""

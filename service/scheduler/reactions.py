@@ -116,6 +116,7 @@ class Reactions:
                 self._assignments.add_worker(worker, device)
                 self._memory.add_worker(worker, budget)
                 self._telemetry.memory_budget(device, budget)
+                self._telemetry.worker_ready(worker, device)
                 self._on_workers(self._assignments.workers)
             case WorkerBeat(worker=worker):
                 self._extend(worker)
@@ -173,6 +174,7 @@ class Reactions:
             seconds=self._expected.of(group.actions[0].kind, lanes=lanes),
         )
         assignment = self._assignments.assign(worker, group, charge=charge)
+        self._telemetry.group_handed_out(assignment)
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
         return True
@@ -223,6 +225,7 @@ class Reactions:
             step = Step(
                 kind=group.kind, lanes=len(group.actions), done=event.done, total=event.total
             )
+            self._telemetry.group_stepped(group, done=event.done, total=event.total)
             self._notices.set_step(group.audits, step)
 
     def _done(self, event: GroupDone) -> None:
@@ -265,6 +268,7 @@ class Reactions:
         """Return a group that has left its device."""
         group = self._assignments.take(group_id)
         if group is not None:
+            self._telemetry.group_left(group)
             self._notices.set_step(group.audits, None)
         return group
 
@@ -285,7 +289,9 @@ class Reactions:
         if not self._draining:
             self._telemetry.worker_ended(event.device, event.death)
         self._memory.remove_worker(event.worker)
+        self._telemetry.worker_gone(event.worker)
         for group in self._assignments.remove_worker(event.worker):
+            self._telemetry.group_left(group)
             if group.started and not self._draining:
                 self._apply(self._setbacks.worker_ended(group, event.death))
             else:

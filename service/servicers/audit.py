@@ -18,6 +18,7 @@ from service.operations import AuditOperations
 from service.paging import PageTokens
 from service.pb.v1 import audit_pb2
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceServicer
+from service.scheduler.overview import Overview
 from service.servicers.audit_page import audit_page
 from service.submission import Ask, Submission
 from service.threads import Threads
@@ -37,6 +38,7 @@ class AuditServicer(AuditServiceServicer):
         operations: Stored audits.
         watching: Streams of events.
         notices: What is on the device.
+        overview: Tells how long it will still take.
         threads: Where blocking calls wait.
         tokens: Seals pages.
     """
@@ -48,6 +50,7 @@ class AuditServicer(AuditServiceServicer):
         operations: AuditOperations,
         watching: Watching,
         notices: Notices,
+        overview: Overview,
         threads: Threads,
         tokens: PageTokens,
     ) -> None:
@@ -55,6 +58,7 @@ class AuditServicer(AuditServiceServicer):
         self._operations = operations
         self._watching = watching
         self._notices = notices
+        self._overview = overview
         self._threads = threads
         self._tokens = tokens
 
@@ -90,7 +94,7 @@ class AuditServicer(AuditServiceServicer):
         """Return one audit."""
         tenant, audit = self._parse(request.name)
         row = await self._threads.run(self._operations.get, tenant, audit, kind="audit")
-        return to_audit(row, step=self._notices.step(audit))
+        return to_audit(row, step=self._notices.step(audit), left=self._overview.time_left(row))
 
     @override
     async def ListAudits(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from auditor.errors import AuditorError
 from auditor.plan.actions import ActionKey
@@ -19,11 +19,14 @@ from service.records.jobs import (
     CheckedLog,
     LeasedGroup,
     NewAction,
+    QueueRow,
     SignedReport,
 )
+from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
+from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions, SchedulerSettings
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
@@ -114,6 +117,25 @@ class FakeJudge:
 
 
 @final
+class SlowCount:
+    """Upkeep that takes ``seconds`` of the clock whenever it counts the queue."""
+
+    def __init__(self, upkeep: SqlUpkeep, clock: FakeClock) -> None:
+        self.seconds = 0.0
+        self.counts = 0
+        self._upkeep = upkeep
+        self._clock = clock
+
+    def queue(self) -> tuple[QueueRow, ...]:
+        self.counts += 1
+        self._clock.advance(self.seconds)
+        return self._upkeep.queue()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._upkeep, name)
+
+
+@final
 class Rig:
     """One worker, a scheduler that turns when a test says so, and a clock that stands still."""
 
@@ -122,13 +144,15 @@ class Rig:
         self.clock = FakeClock()
         self.records = Records(path, self.clock)
         self.blobs = MemoryBlobs()
+        self.upkeep = SlowCount(self.records.upkeep, self.clock)
         self.executor = FakeExecutor()
         self.planner = FakePlanner(self.blobs)
         self.finisher = FakeFinisher()
         self.judge = FakeJudge()
         self.notices = Notices()
         self.metrics = Metrics()
-        telemetry = Telemetry(self.metrics, max_lanes=8)
+        self.overview = Overview(self.clock, max_lanes=8, devices=("cpu",))
+        telemetry = Telemetry(self.metrics, max_lanes=8, overview=self.overview)
         self.rounds = Rounds(
             audits=self.records.audits,
             reader=self.records.reader,
@@ -159,7 +183,7 @@ class Rig:
         )
         self.scheduler = Scheduler(
             reactions,
-            self.records.upkeep,
+            self.upkeep,
             executor=self.executor,
             telemetry=telemetry,
             clock=self.clock,

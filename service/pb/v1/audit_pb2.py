@@ -26,45 +26,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19stageaudit/v1/audit.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa4\x01\n\rAuditProgress\x12\x0f\n\x07\x61\x63tions\x18\x01 \x01(\x05\x12\x0e\n\x06\x63\x61\x63hed\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x0f\n\x07running\x18\x04 \x01(\x05\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\x12\x14\n\x0c\x63urrent_kind\x18\x06 \x01(\t\x12\x14\n\x0c\x63urrent_step\x18\x07 \x01(\x03\x12\x15\n\rcurrent_steps\x18\x08 \x01(\x03\"\xeb\x03\n\x05\x41udit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12\x16\n\x0erequest_digest\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12.\n\x08priority\x18\x06 \x01(\x0e\x32\x1c.stageaudit.v1.AuditPriority\x12.\n\x08progress\x18\x07 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12\x0e\n\x06report\x18\x08 \x01(\t\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63ompute_seconds\x18\x0e \x01(\x01\"\xe3\x01\n\x16\x41uditOperationMetadata\x12\r\n\x05\x61udit\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb1\x01\n\x12\x43reateAuditRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0crequest_json\x18\x02 \x01(\t\x12.\n\x08priority\x18\x03 \x01(\x0e\x32\x1c.stageaudit.v1.AuditPriority\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"8\n\x10PlanAuditRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0crequest_json\x18\x02 \x01(\t\"}\n\rPlannedAction\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x03 \x01(\x08\x12\r\n\x05needs\x18\x04 \x03(\t\x12\x19\n\x11gradient_examples\x18\x05 \x01(\x03\x12\x17\n\x0fpredicted_bytes\x18\x06 \x01(\x03\"{\n\x0fPredictedMemory\x12\x12\n\nlane_bytes\x18\x01 \x01(\x03\x12\x13\n\x0bgroup_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bgroup_lanes\x18\x03 \x01(\x05\x12\x19\n\x0c\x62udget_bytes\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_budget_bytes\"\x7f\n\rQueryForecast\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x1e\n\x11\x64\x65tectable_effect\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x62\x61sis\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\tB\x14\n\x12_detectable_effect\"\xa6\x02\n\x11PlanAuditResponse\x12\x16\n\x0erequest_digest\x18\x01 \x01(\t\x12-\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x1c.stageaudit.v1.PlannedAction\x12\x16\n\x0e\x61\x63tions_to_run\x18\x03 \x01(\x05\x12\x19\n\x11gradient_examples\x18\x04 \x01(\x03\x12 \n\x13retraining_relative\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12-\n\x07queries\x18\x06 \x03(\x0b\x32\x1c.stageaudit.v1.QueryForecast\x12.\n\x06memory\x18\x07 \x01(\x0b\x32\x1e.stageaudit.v1.PredictedMemoryB\x16\n\x14_retraining_relative\"\x1f\n\x0fGetAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x11ListAuditsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\"S\n\x12ListAuditsResponse\x12$\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x14.stageaudit.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x11WatchAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"\xf8\x01\n\x12WatchAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12\x12\n\naction_key\x18\x06 \x01(\t\x12\x13\n\x0b\x61\x63tion_kind\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\"\n\x12\x44\x65leteAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\xc2\x01\n\nAuditState\x12\x1b\n\x17\x41UDIT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41UDIT_STATE_PLANNED\x10\x01\x12\x17\n\x13\x41UDIT_STATE_RUNNING\x10\x02\x12\x17\n\x13\x41UDIT_STATE_SIGNING\x10\x03\x12\x19\n\x15\x41UDIT_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12\x41UDIT_STATE_FAILED\x10\x05\x12\x19\n\x15\x41UDIT_STATE_CANCELLED\x10\x06*}\n\rAuditPriority\x12\x1e\n\x1a\x41UDIT_PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41UDIT_PRIORITY_BATCH\x10\x01\x12\x19\n\x15\x41UDIT_PRIORITY_NORMAL\x10\x02\x12\x17\n\x13\x41UDIT_PRIORITY_GATE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19stageaudit/v1/audit.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xef\x01\n\rAuditProgress\x12\x0f\n\x07\x61\x63tions\x18\x01 \x01(\x05\x12\x0e\n\x06\x63\x61\x63hed\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x05\x12\x0f\n\x07running\x18\x04 \x01(\x05\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\x12\x14\n\x0c\x63urrent_kind\x18\x06 \x01(\t\x12\x14\n\x0c\x63urrent_step\x18\x07 \x01(\x03\x12\x15\n\rcurrent_steps\x18\x08 \x01(\x03\x12\x19\n\x0cseconds_left\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x15seconds_left_at_least\x18\n \x01(\x08\x42\x0f\n\r_seconds_left\"\xeb\x03\n\x05\x41udit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12\x16\n\x0erequest_digest\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12.\n\x08priority\x18\x06 \x01(\x0e\x32\x1c.stageaudit.v1.AuditPriority\x12.\n\x08progress\x18\x07 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12\x0e\n\x06report\x18\x08 \x01(\t\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63ompute_seconds\x18\x0e \x01(\x01\"\xe3\x01\n\x16\x41uditOperationMetadata\x12\r\n\x05\x61udit\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb1\x01\n\x12\x43reateAuditRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0crequest_json\x18\x02 \x01(\t\x12.\n\x08priority\x18\x03 \x01(\x0e\x32\x1c.stageaudit.v1.AuditPriority\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"8\n\x10PlanAuditRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0crequest_json\x18\x02 \x01(\t\"}\n\rPlannedAction\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x03 \x01(\x08\x12\r\n\x05needs\x18\x04 \x03(\t\x12\x19\n\x11gradient_examples\x18\x05 \x01(\x03\x12\x17\n\x0fpredicted_bytes\x18\x06 \x01(\x03\"{\n\x0fPredictedMemory\x12\x12\n\nlane_bytes\x18\x01 \x01(\x03\x12\x13\n\x0bgroup_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bgroup_lanes\x18\x03 \x01(\x05\x12\x19\n\x0c\x62udget_bytes\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_budget_bytes\"\x7f\n\rQueryForecast\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x1e\n\x11\x64\x65tectable_effect\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x62\x61sis\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\tB\x14\n\x12_detectable_effect\"\xa6\x02\n\x11PlanAuditResponse\x12\x16\n\x0erequest_digest\x18\x01 \x01(\t\x12-\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32\x1c.stageaudit.v1.PlannedAction\x12\x16\n\x0e\x61\x63tions_to_run\x18\x03 \x01(\x05\x12\x19\n\x11gradient_examples\x18\x04 \x01(\x03\x12 \n\x13retraining_relative\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12-\n\x07queries\x18\x06 \x03(\x0b\x32\x1c.stageaudit.v1.QueryForecast\x12.\n\x06memory\x18\x07 \x01(\x0b\x32\x1e.stageaudit.v1.PredictedMemoryB\x16\n\x14_retraining_relative\"\x1f\n\x0fGetAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x11ListAuditsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\"S\n\x12ListAuditsResponse\x12$\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x14.stageaudit.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x11WatchAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"\xf8\x01\n\x12WatchAuditResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.stageaudit.v1.AuditState\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1c.stageaudit.v1.AuditProgress\x12\x12\n\naction_key\x18\x06 \x01(\t\x12\x13\n\x0b\x61\x63tion_kind\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\"\n\x12\x44\x65leteAuditRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\xc2\x01\n\nAuditState\x12\x1b\n\x17\x41UDIT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41UDIT_STATE_PLANNED\x10\x01\x12\x17\n\x13\x41UDIT_STATE_RUNNING\x10\x02\x12\x17\n\x13\x41UDIT_STATE_SIGNING\x10\x03\x12\x19\n\x15\x41UDIT_STATE_SUCCEEDED\x10\x04\x12\x16\n\x12\x41UDIT_STATE_FAILED\x10\x05\x12\x19\n\x15\x41UDIT_STATE_CANCELLED\x10\x06*}\n\rAuditPriority\x12\x1e\n\x1a\x41UDIT_PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41UDIT_PRIORITY_BATCH\x10\x01\x12\x19\n\x15\x41UDIT_PRIORITY_NORMAL\x10\x02\x12\x17\n\x13\x41UDIT_PRIORITY_GATE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITSTATE']._serialized_start=2469
-  _globals['_AUDITSTATE']._serialized_end=2663
-  _globals['_AUDITPRIORITY']._serialized_start=2665
-  _globals['_AUDITPRIORITY']._serialized_end=2790
+  _globals['_AUDITSTATE']._serialized_start=2544
+  _globals['_AUDITSTATE']._serialized_end=2738
+  _globals['_AUDITPRIORITY']._serialized_start=2740
+  _globals['_AUDITPRIORITY']._serialized_end=2865
   _globals['_AUDITPROGRESS']._serialized_start=103
-  _globals['_AUDITPROGRESS']._serialized_end=267
-  _globals['_AUDIT']._serialized_start=270
-  _globals['_AUDIT']._serialized_end=761
-  _globals['_AUDITOPERATIONMETADATA']._serialized_start=764
-  _globals['_AUDITOPERATIONMETADATA']._serialized_end=991
-  _globals['_CREATEAUDITREQUEST']._serialized_start=994
-  _globals['_CREATEAUDITREQUEST']._serialized_end=1171
-  _globals['_PLANAUDITREQUEST']._serialized_start=1173
-  _globals['_PLANAUDITREQUEST']._serialized_end=1229
-  _globals['_PLANNEDACTION']._serialized_start=1231
-  _globals['_PLANNEDACTION']._serialized_end=1356
-  _globals['_PREDICTEDMEMORY']._serialized_start=1358
-  _globals['_PREDICTEDMEMORY']._serialized_end=1481
-  _globals['_QUERYFORECAST']._serialized_start=1483
-  _globals['_QUERYFORECAST']._serialized_end=1610
-  _globals['_PLANAUDITRESPONSE']._serialized_start=1613
-  _globals['_PLANAUDITRESPONSE']._serialized_end=1907
-  _globals['_GETAUDITREQUEST']._serialized_start=1909
-  _globals['_GETAUDITREQUEST']._serialized_end=1940
-  _globals['_LISTAUDITSREQUEST']._serialized_start=1942
-  _globals['_LISTAUDITSREQUEST']._serialized_end=2035
-  _globals['_LISTAUDITSRESPONSE']._serialized_start=2037
-  _globals['_LISTAUDITSRESPONSE']._serialized_end=2120
-  _globals['_WATCHAUDITREQUEST']._serialized_start=2122
-  _globals['_WATCHAUDITREQUEST']._serialized_end=2179
-  _globals['_WATCHAUDITRESPONSE']._serialized_start=2182
-  _globals['_WATCHAUDITRESPONSE']._serialized_end=2430
-  _globals['_DELETEAUDITREQUEST']._serialized_start=2432
-  _globals['_DELETEAUDITREQUEST']._serialized_end=2466
+  _globals['_AUDITPROGRESS']._serialized_end=342
+  _globals['_AUDIT']._serialized_start=345
+  _globals['_AUDIT']._serialized_end=836
+  _globals['_AUDITOPERATIONMETADATA']._serialized_start=839
+  _globals['_AUDITOPERATIONMETADATA']._serialized_end=1066
+  _globals['_CREATEAUDITREQUEST']._serialized_start=1069
+  _globals['_CREATEAUDITREQUEST']._serialized_end=1246
+  _globals['_PLANAUDITREQUEST']._serialized_start=1248
+  _globals['_PLANAUDITREQUEST']._serialized_end=1304
+  _globals['_PLANNEDACTION']._serialized_start=1306
+  _globals['_PLANNEDACTION']._serialized_end=1431
+  _globals['_PREDICTEDMEMORY']._serialized_start=1433
+  _globals['_PREDICTEDMEMORY']._serialized_end=1556
+  _globals['_QUERYFORECAST']._serialized_start=1558
+  _globals['_QUERYFORECAST']._serialized_end=1685
+  _globals['_PLANAUDITRESPONSE']._serialized_start=1688
+  _globals['_PLANAUDITRESPONSE']._serialized_end=1982
+  _globals['_GETAUDITREQUEST']._serialized_start=1984
+  _globals['_GETAUDITREQUEST']._serialized_end=2015
+  _globals['_LISTAUDITSREQUEST']._serialized_start=2017
+  _globals['_LISTAUDITSREQUEST']._serialized_end=2110
+  _globals['_LISTAUDITSRESPONSE']._serialized_start=2112
+  _globals['_LISTAUDITSRESPONSE']._serialized_end=2195
+  _globals['_WATCHAUDITREQUEST']._serialized_start=2197
+  _globals['_WATCHAUDITREQUEST']._serialized_end=2254
+  _globals['_WATCHAUDITRESPONSE']._serialized_start=2257
+  _globals['_WATCHAUDITRESPONSE']._serialized_end=2505
+  _globals['_DELETEAUDITREQUEST']._serialized_start=2507
+  _globals['_DELETEAUDITREQUEST']._serialized_end=2541
 # @@protoc_insertion_point(module_scope)

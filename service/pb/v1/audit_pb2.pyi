@@ -103,6 +103,8 @@ class AuditProgress(_message.Message):
     CURRENT_KIND_FIELD_NUMBER: _builtins.int
     CURRENT_STEP_FIELD_NUMBER: _builtins.int
     CURRENT_STEPS_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_AT_LEAST_FIELD_NUMBER: _builtins.int
     actions: _builtins.int
     """All actions planned so far."""
     cached: _builtins.int
@@ -119,6 +121,12 @@ class AuditProgress(_message.Message):
     """Steps that they have done."""
     current_steps: _builtins.int
     """Steps that they have to do; 0 when that is not known."""
+    seconds_left: _builtins.float
+    """How long the audit will still take, estimated; not set when that is not known, or it is over."""
+    seconds_left_at_least: _builtins.bool
+    """Whether it can take longer: rounds of planning can add actions, or some are of a kind whose
+    time is not known yet.
+    """
     def __init__(
         self,
         *,
@@ -130,12 +138,16 @@ class AuditProgress(_message.Message):
         current_kind: _builtins.str = ...,
         current_step: _builtins.int = ...,
         current_steps: _builtins.int = ...,
+        seconds_left: _builtins.float | None = ...,
+        seconds_left_at_least: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "seconds_left", b"seconds_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "cached", b"cached", "current_kind", b"current_kind", "current_step", b"current_step", "current_steps", b"current_steps", "done", b"done", "fraction", b"fraction", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "actions", b"actions", "cached", b"cached", "current_kind", b"current_kind", "current_step", b"current_step", "current_steps", b"current_steps", "done", b"done", "fraction", b"fraction", "running", b"running", "seconds_left", b"seconds_left", "seconds_left_at_least", b"seconds_left_at_least"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
 
 Global___AuditProgress: _TypeAlias = AuditProgress  # noqa: Y015
 

@@ -7,6 +7,7 @@ from service.auth import (
     Caller,
     TokenAuthority,
     require_tenant,
+    sees_every_tenant,
     set_caller,
 )
 from service.token_file import TokenEntry
@@ -60,3 +61,10 @@ def test_name_of_another_tenant_does_not_exist() -> None:
     assert require_tenant("a", name="tenants/a") == "a"
     with pytest.raises(ArtifactMissingError):
         require_tenant("b", name="tenants/b")
+
+
+@pytest.mark.parametrize(("tenant", "every"), [("default", True), ("team-b", False)])
+def test_only_the_tenant_of_the_first_token_sees_the_others(*, tenant: str, every: bool) -> None:
+    set_caller(Caller(tenant=tenant, principal="token", request_id="r"))
+
+    assert sees_every_tenant() is every

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 from auditor.errors import AuditorError
 from service.metrics import Metrics
 from service.pb.v1 import (
+    admin_service_pb2,
     audit_service_pb2,
     blob_service_pb2,
     model_service_pb2,
@@ -59,6 +60,7 @@ def test_errors_page_lists_every_code_with_its_class_and_status() -> None:
 
 def test_wire_page_lists_every_method() -> None:
     modules = (
+        admin_service_pb2,
         audit_service_pb2,
         blob_service_pb2,
         model_service_pb2,

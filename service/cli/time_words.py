@@ -1,0 +1,25 @@
+"""Lengths of time as people say them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in one unit, rounded: ``8 s``, ``3 min``, ``1.5 h``."""
+    for size, unit in _UNITS:
+        if seconds >= 1.5 * size:
+            amount = seconds / size
+            return f"{amount:.0f} {unit}" if amount >= 3 else f"{amount:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def time_left(seconds: float, *, bound: str = "about") -> str:
+    """Return how long it will still take; ``bound`` is *about* or *at least*."""
+    return f"{bound} {duration(seconds)} left"
+
+
+def bound_of(progress: Mapping[str, Any]) -> str:
+    """Return whether the time left of an audit's progress is an estimate or only a least time."""
+    return "at least" if progress.get("seconds_left_at_least") else "about"
