@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -55,6 +55,14 @@ def _base_folder(variable: str, *, fallback: str) -> Path:
     return (Path(base) if base else Path.home() / fallback) / "stageaudit"
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether a host, by name or address, is this machine and cannot be reached by others."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Limits(BaseModel):
     """Sizes and times beyond which a request is refused."""
 
@@ -79,6 +87,35 @@ class Limits(BaseModel):
     audit_seconds_max: Seconds = 7 * 24 * 3600
 
 
+class RayConfig(BaseModel):
+    """Where Ray runs the workers, and how many.
+
+    Args:
+        address: ``host:port`` of a cluster to which this host belongs; None starts one here.
+        workers: How many, each beside an actor.
+        gpus_per_worker: 1 to compute on a GPU, 0 to compute on the CPU.
+        cpus_per_worker: CPUs that Ray sets aside; also the worker's threads unless
+            ``threads_per_worker`` says otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[str, Field(pattern=r"^[^/\s]+:\d{1,5}$")] | None = None
+    workers: Positive = 1
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    cpus_per_worker: Positive = 1
+
+    @property
+    def on_loopback(self) -> bool:
+        """Say whether no other host can be part of the cluster."""
+        return self.address is None or is_loopback(self.address.rpartition(":")[0].strip("[]"))
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Return the device of each worker; Ray shows it no GPU but its own."""
+        return ("cuda:0" if self.gpus_per_worker else "cpu",) * self.workers
+
+
 class ServiceConfig(BaseModel):
     """Everything the service can be told.
 
@@ -87,6 +124,8 @@ class ServiceConfig(BaseModel):
         host: A loopback address; anything else is refused.
         port: Port of the gRPC server; 0 takes a free one.
         metrics_port: Port of ``/metrics``, ``/livez`` and ``/readyz``; 0 takes a free one.
+        executor: Where workers run: on this machine, or on a Ray cluster.
+        ray: Which cluster; only where ``executor`` says so.
         devices: One worker process each, such as ``cpu`` or ``cuda:0``; ``auto`` means every
             CUDA device, or ``cpu`` where there is none.
         threads_per_worker: CPU threads of a worker; None shares all but one core.
@@ -108,6 +147,8 @@ class ServiceConfig(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7460
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 7461
+    executor: Literal["local", "ray"] = "local"
+    ray: RayConfig = RayConfig()
     devices: Annotated[tuple[str, ...], Field(min_length=1), NoDecode] = ("auto",)
     threads_per_worker: Positive | None = None
     max_lanes: Positive = 64
@@ -119,6 +160,15 @@ class ServiceConfig(BaseModel):
     grace_seconds: Seconds = 10
     reflection: bool = False
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _one_executor(self) -> Self:
+        """Refuse settings of the executor that does not run."""
+        if self.executor == "ray" and self.devices != ("auto",):
+            raise ValueError("devices are those of this machine; Ray has ray.gpus_per_worker")
+        if self.executor == "local" and self.ray != RayConfig():
+            raise ValueError("ray settings need executor = ray")
+        return self
 
     @field_validator("devices", mode="before")
     @classmethod
@@ -157,11 +207,7 @@ class ServiceConfig(BaseModel):
         Raises:
             UnsupportedError: If ``host`` is not a loopback address.
         """
-        try:
-            loopback = ip_address(self.host).is_loopback
-        except ValueError:
-            loopback = self.host == "localhost"
-        if not loopback:
+        if not is_loopback(self.host):
             raise UnsupportedError(
                 "host",
                 expected="a loopback address such as 127.0.0.1",
@@ -210,7 +256,7 @@ def load_service_config(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
         merged = _Sources(**_read_toml(path)).model_dump()
-        return ServiceConfig.model_validate(merged | given)
+        return ServiceConfig.model_validate(_over(merged, given))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(
@@ -219,6 +265,17 @@ def load_service_config(
             found=first.get("input"),
             remedy=f"Correct the flag, {ENVIRONMENT_PREFIX}... variable or file that sets it.",
         ) from error
+
+
+def _over(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with those that are given in their place, in parts of them too."""
+    merged = dict(settings)
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            merged[name] = _over(settings[name], {k: v for k, v in value.items() if v is not None})
+        else:
+            merged[name] = value
+    return merged
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

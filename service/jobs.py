@@ -8,6 +8,7 @@ from typing import final
 
 from securesystemslib.signer import Signer
 
+from auditor.checks import needs_extra
 from auditor.edge.clock import Clock
 from service.activations import Activations
 from service.admission import Admission
@@ -16,7 +17,13 @@ from service.capacity import Capacity
 from service.config import ServiceConfig
 from service.evaluation_sets import EvaluationSets
 from service.executors.devices import resolve_devices, threads_a_worker
-from service.executors.local import DEFAULT_ENGINE, LocalExecutor, WorkerSettings
+from service.executors.local import (
+    DEFAULT_ENGINE,
+    LocalExecutor,
+    ProcessExecutor,
+    WorkerSettings,
+)
+from service.executors.ray_settings import set_ray_environment
 from service.finish import ReportSigner
 from service.log_checks import LogChecks, LogJudge
 from service.metrics import Metrics
@@ -78,7 +85,7 @@ class Jobs:
         self,
         *,
         scheduler: Scheduler,
-        executor: LocalExecutor,
+        executor: ProcessExecutor,
         submission: Submission,
         stored: AuditOperations,
         checks: LogChecks,
@@ -181,7 +188,7 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         telemetry=telemetry,
     )
-    executor = LocalExecutor(workers)
+    executor = _open_executor(config, workers)
     setbacks = Setbacks(
         leases,
         host.objects,
@@ -250,13 +257,29 @@ def open_jobs(host: Host) -> Jobs:
     )
 
 
+def _open_executor(config: ServiceConfig, workers: WorkerSettings) -> ProcessExecutor:
+    """Return the executor that the settings name; it has started nothing."""
+    if config.executor == "local":
+        return LocalExecutor(workers)
+    set_ray_environment(config.ray)
+    with needs_extra("ray", purpose="Running workers on a Ray cluster"):
+        from service.executors.ray import RayExecutor  # noqa: PLC0415 - Ray is an extra
+    return RayExecutor(workers, config=config.ray)
+
+
 def _worker_settings(host: Host) -> WorkerSettings:
-    devices = resolve_devices(host.config.devices)
+    config = host.config
+    if config.executor == "local":
+        devices = resolve_devices(config.devices)
+        threads = threads_a_worker(config.threads_per_worker, workers=len(devices))
+    else:
+        devices = config.ray.devices
+        threads = config.threads_per_worker or config.ray.cpus_per_worker
     return WorkerSettings(
-        blobs_root=host.config.data_dir,
+        blobs_root=config.data_dir.resolve(),
         devices=devices,
-        threads=threads_a_worker(host.config.threads_per_worker, workers=len(devices)),
-        heartbeat_seconds=host.config.heartbeat_seconds,
+        threads=threads,
+        heartbeat_seconds=config.heartbeat_seconds,
         engine=host.engine,
-        device_memory_bytes=host.config.device_memory_bytes,
+        device_memory_bytes=config.device_memory_bytes,
     )

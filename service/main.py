@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
@@ -42,6 +41,7 @@ from service.servicers.report import ReportServicer
 from service.servicers.stage_log import StageLogServicer
 from service.threads import Threads
 from service.token_file import load_or_create_tokens, weights_of
+from service.versions import installed_versions
 
 THREADS = 16
 PROBE_SECONDS = 5.0
@@ -220,7 +220,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
         The service, not yet listening.
     """
     metrics = Metrics()
-    metrics.build.info(_versions())
+    metrics.build.info(installed_versions())
     threads = Threads(count=THREADS)
     database_engine = open_engine(config.records_path)
     migrate(database_engine)
@@ -342,14 +342,3 @@ async def _wait(event: asyncio.Event, *, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def _versions() -> dict[str, str]:
-    return {"version": _version("stageaudit"), "torch": _version("torch")}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -25,6 +25,7 @@ EXTRAS = {
     "record": ("torch", "onnx", "onnxscript"),
     "server": ("sqlalchemy", "alembic", "structlog", "prometheus_client", "scipy"),
     "demo": ("sklearn",),
+    "ray": ("ray",),
 }
 """Modules that tell whether an extra is installed."""
 PURPOSES = {
@@ -32,6 +33,7 @@ PURPOSES = {
     "record": "record a training",
     "server": "serve, audit --local",
     "demo": "stageaudit demo",
+    "ray": "serve --executor ray",
 }
 
 

@@ -32,6 +32,13 @@ def serve(
         str | None,
         typer.Option(help="One worker process each, such as cpu or cuda:0,cuda:1; or auto."),
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where workers run: local, or ray (extra [ray]).")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster; without it one is started.")
+    ] = None,
+    ray_workers: Annotated[int | None, typer.Option(help="Workers on the Ray cluster.")] = None,
     reflection: Annotated[
         bool | None, typer.Option(help="Let generic gRPC clients ask for the schema.")
     ] = None,
@@ -57,6 +64,8 @@ def serve(
             "port": port,
             "metrics_port": metrics_port,
             "devices": devices,
+            "executor": executor,
+            "ray": {"address": ray_address, "workers": ray_workers},
             "reflection": reflection,
         },
     )

@@ -1,9 +1,5 @@
 """One worker process per device, started again when it ends."""
 
-import json
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +12,7 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.record import Record
 from service.executors import base
-from service.executors.cgroup import oom_kills
+from service.executors.process import Hosts, LocalProcess, WorkerProcess
 from service.executors.wire import (
     FROM_WORKER,
     Abandoned,
@@ -35,22 +31,9 @@ from service.executors.wire import (
 )
 from service.failures import Failure
 from service.records.jobs import LeasedGroup
-from service.scheduler.leases import Death
 
 DEFAULT_ENGINE = "service.executors.engine:open_engine"
 
-_BOOT = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from service.worker import main; main()"
-)
-_FAULTS = frozenset({
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGABRT,
-    signal.SIGILL,
-    signal.SIGFPE,
-})
-_STOP_SECONDS = 5.0
 _MAX_BACKOFF_SECONDS = 60.0
 
 _log = structlog.get_logger()
@@ -71,22 +54,28 @@ class WorkerSettings:
     device_memory_bytes: int | None = None
 
 
-@final
-class LocalExecutor:
-    """The :class:`service.executors.base.Executor` of one machine.
+class ProcessExecutor:
+    """A :class:`service.executors.base.Executor` of worker processes, wherever they run.
 
     Args:
         settings: What the workers are told.
+        hosts: Where they run.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, *, hosts: Hosts) -> None:
+        self._hosts = hosts
         self._slots = tuple(
-            _Slot(settings, device=device, number=number)
+            _Slot(settings, hosts=hosts, device=device, number=number)
             for number, device in enumerate(settings.devices)
         )
 
     def start(self, report: Callable[[base.WorkerEvent], None]) -> None:
-        """Start the workers; each reports when it is ready."""
+        """Start the workers; each reports when it is ready.
+
+        Raises:
+            UnavailableError: If there is no room for them.
+        """
+        self._hosts.open()
         for slot in self._slots:
             slot.start(report)
 
@@ -119,7 +108,7 @@ class LocalExecutor:
                 slot.kill()
 
     def process_ids(self) -> tuple[int, ...]:
-        """Return the process ids of the workers that run now."""
+        """Return the process ids of the workers that run now, each on its host."""
         return tuple(pid for slot in self._slots if (pid := slot.process_id) is not None)
 
     def close(self) -> None:
@@ -128,6 +117,7 @@ class LocalExecutor:
             slot.stop()
         for slot in self._slots:
             slot.join()
+        self._hosts.close()
 
     def _send(self, worker: str, message: Record) -> None:
         for slot in self._slots:
@@ -135,15 +125,46 @@ class LocalExecutor:
 
 
 @final
+class LocalExecutor(ProcessExecutor):
+    """The executor of one machine.
+
+    Args:
+        settings: What the workers are told.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings, hosts=_ThisMachine())
+
+
+@final
+class _ThisMachine:
+    """The :class:`Hosts` of local workers."""
+
+    def open(self) -> None:
+        """Find the machine there."""
+
+    def launch(self, place: int, configure: bytes) -> WorkerProcess:
+        """Start a child process."""
+        del place
+        process = LocalProcess()
+        process.send(configure)
+        return process
+
+    def close(self) -> None:
+        """Leave the machine as it is."""
+
+
+@final
 class _Slot:
     """One device and the process that has it now; a thread reads what the process says."""
 
-    def __init__(self, settings: WorkerSettings, *, device: str, number: int) -> None:
+    def __init__(self, settings: WorkerSettings, *, hosts: Hosts, device: str, number: int) -> None:
         self._settings = settings
+        self._hosts = hosts
         self._device = device
         self._number = number
         self._births = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -157,7 +178,7 @@ class _Slot:
     def process_id(self) -> int | None:
         """Process id, None between two processes."""
         with self._lock:
-            return None if self._process is None else self._process.pid
+            return None if self._process is None else self._process.process_id
 
     def start(self, report: Callable[[base.WorkerEvent], None]) -> None:
         """Keep a process alive from now on."""
@@ -169,17 +190,8 @@ class _Slot:
     def send(self, worker: str, message: Record) -> None:
         """Send a message if the worker is still the one named."""
         with self._lock:
-            process = self._process
-            if worker != self.worker or process is None or process.stdin is None:
-                return
-            try:
-                process.stdin.write(encode(message))
-                process.stdin.flush()
-            except (
-                OSError,
-                ValueError,
-            ):  # it has ended or is stopping: the supervising thread learns it at the other pipe
-                return
+            if worker == self.worker and self._process is not None:
+                self._process.send(encode(message))
 
     def kill(self) -> None:
         """End the process at once."""
@@ -191,8 +203,8 @@ class _Slot:
         """Let the process end and start no other."""
         self._stopping.set()
         with self._lock:
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.close()  # the end of its pipe ends a worker
+            if self._process is not None:
+                self._process.close_input()
 
     def join(self) -> None:
         """Wait until the process is gone."""
@@ -202,91 +214,57 @@ class _Slot:
     def _supervise(self, report: Callable[[base.WorkerEvent], None]) -> None:
         failed_starts = 0
         while not self._stopping.is_set():
-            kills = oom_kills()
             process = self._spawn()
             worker = self.worker
             was_ready = self._listen(process, worker, report)
-            code = self._reap(process)
-            death = death_of(code, oom_kills_meanwhile=oom_kills() - kills)
+            ended = process.wait()
+            with self._lock:
+                self._process = None
             if not self._stopping.is_set():
                 _log.warning(
-                    "worker ended", worker=worker, device=self._device, exit_code=code, death=death
+                    "worker ended",
+                    worker=worker,
+                    device=self._device,
+                    cause=ended.cause,
+                    death=ended.death,
                 )
-            report(base.WorkerEnded(worker=worker, device=self._device, death=death))
+            report(base.WorkerEnded(worker=worker, device=self._device, death=ended.death))
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts:
                 self._stopping.wait(min(_MAX_BACKOFF_SECONDS, 2.0 ** (failed_starts - 1)))
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+    def _spawn(self) -> WorkerProcess:
+        settings = self._settings
+        configure = Configure(
+            blobs_root=str(settings.blobs_root),
+            device=self._device,
+            threads=settings.threads,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            engine=settings.engine,
+            workers=len(settings.devices),
+            memory_bytes=settings.device_memory_bytes,
         )
+        process = self._hosts.launch(self._number, encode(configure))
         with self._lock:
             self._births += 1
             self._process = process
-            if self._stopping.is_set() and process.stdin is not None:
-                process.stdin.close()
-        settings = self._settings
-        self.send(
-            self.worker,
-            Configure(
-                blobs_root=str(settings.blobs_root),
-                device=self._device,
-                threads=settings.threads,
-                heartbeat_seconds=settings.heartbeat_seconds,
-                engine=settings.engine,
-                workers=len(settings.devices),
-                memory_bytes=settings.device_memory_bytes,
-            ),
-        )
+            if self._stopping.is_set():
+                process.close_input()
         return process
 
     def _listen(
         self,
-        process: subprocess.Popen[bytes],
+        process: WorkerProcess,
         worker: str,
         report: Callable[[base.WorkerEvent], None],
     ) -> bool:
-        """Report what the process says until its pipe ends; say whether it was ever ready."""
+        """Report what the process says until it ends; say whether it was ever ready."""
         ready = False
-        if process.stdout is not None:
-            for line in process.stdout:
-                if not line.endswith(b"\n"):
-                    break  # it was killed while it wrote
-                event = _event(line, worker=worker, device=self._device)
-                ready = ready or isinstance(event, base.WorkerReady)
-                report(event)
+        for line in process.lines():
+            event = _event(line, worker=worker, device=self._device)
+            ready = ready or isinstance(event, base.WorkerReady)
+            report(event)
         return ready
-
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
-        try:
-            code = process.wait(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:  # it closed its pipe and goes on
-            process.kill()
-            code = process.wait()
-        with self._lock:
-            self._process = None
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    _close(pipe.close)
-        return code
-
-
-def death_of(code: int, *, oom_kills_meanwhile: int) -> Death:
-    """Return what an exit code says: negative is the signal that ended the process."""
-    if code < 0:
-        by_kernel = -code == signal.SIGKILL and oom_kills_meanwhile > 0
-        return Death.FAULT if by_kernel or -code in _FAULTS else Death.KILLED
-    return Death.EXIT
-
-
-def _close(close: Callable[[], None]) -> None:
-    try:
-        close()
-    except OSError:  # what was buffered for a process that is gone
-        return
 
 
 def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:

@@ -1,0 +1,358 @@
+"""Worker processes on the hosts of a Ray cluster, each beside an actor that passes on its messages.
+
+An actor computes nothing. Its worker process is the one that the local executor starts, so that a
+crash has an exit code, and the actor only moves bytes: the messages of ``wire.py`` as they are.
+Ray restarts actors and retries nothing; what was lost is for the job table to hand out again.
+"""
+
+import logging
+import platform
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import ray
+import structlog
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+
+from auditor.errors import UnavailableError
+from service.config import RayConfig, is_loopback
+from service.executors.local import ProcessExecutor, WorkerSettings
+from service.executors.process import Ended, LocalProcess, WorkerProcess, whole_lines
+from service.executors.ray_hosts import Expected, Resources, require_room, unfit
+from service.failures import Failure, failure_of
+from service.scheduler.leases import Death
+from service.versions import installed_versions
+
+MARKER_FILE = ".ray-marker"
+
+_TALK, _LISTEN = "talk", "listen"
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+_STORE_BYTES = 80 * 2**20
+"""Ray asks for at least 75 MiB; messages are small and blobs go through the shared folder."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """What an actor says when it is asked to start a worker: its id, or why there is none."""
+
+    process_id: int | None = None
+    problem: Failure | None = None
+
+
+@final
+class WorkerActor:
+    """On a host of the cluster: one worker process, whose pipes it holds.
+
+    The calls of a group run one after the other in the order in which they were made; the two
+    groups run side by side. ``token`` names the worker that is meant: what comes too late for one
+    never reaches the next.
+    """
+
+    def __init__(self) -> None:
+        self._token = ""
+        self._process: LocalProcess | None = None
+
+    @ray.method(concurrency_group=_TALK)
+    def begin(self, token: str, configure: bytes, expected: Expected) -> Begun:
+        """Start a worker process, after checking that this host will do."""
+        problem = unfit(expected, host=platform.node())
+        if problem is not None:
+            return Begun(problem=failure_of(problem))
+        if self._process is not None:
+            self._process.kill()
+        self._token, self._process = token, LocalProcess()
+        self._process.send(configure)
+        return Begun(process_id=self._process.process_id)
+
+    @ray.method(concurrency_group=_TALK)
+    def tell(self, token: str, line: bytes) -> None:
+        """Pass a message to the worker."""
+        if (process := self._named(token)) is not None:
+            process.send(line)
+
+    @ray.method(concurrency_group=_TALK)
+    def kill(self, token: str) -> None:
+        """End the worker at once."""
+        if (process := self._named(token)) is not None:
+            process.kill()
+
+    @ray.method(concurrency_group=_TALK)
+    def close_input(self, token: str) -> None:
+        """End the worker's pipe."""
+        if (process := self._named(token)) is not None:
+            process.close_input()
+
+    @ray.method(concurrency_group=_LISTEN)
+    def hear(self, token: str) -> bytes:
+        """Return what the worker says next, once it says something; nothing when it has ended."""
+        process = self._named(token)
+        return b"" if process is None else process.read()
+
+    @ray.method(concurrency_group=_LISTEN)
+    def ended(self, token: str) -> Ended:
+        """Return how the worker ended."""
+        process = self._named(token)
+        if process is None:
+            return Ended(death=Death.KILLED, cause="its actor was restarted")
+        return process.wait()
+
+    def _named(self, token: str) -> LocalProcess | None:
+        return self._process if token == self._token else None
+
+
+@final
+class _Place:
+    """Room for one worker: an actor, which Ray starts again wherever there is room."""
+
+    def __init__(self, config: RayConfig) -> None:
+        remote: Any = ray.remote  # its types know of no concurrency groups
+        self._make = remote(
+            concurrency_groups={_TALK: 1, _LISTEN: 1},
+            max_restarts=-1,
+            max_task_retries=0,
+            num_cpus=config.cpus_per_worker,
+            num_gpus=config.gpus_per_worker,
+        )(WorkerActor)
+        self.renew()
+
+    def renew(self) -> None:
+        """Make a new actor; the one before ends with its last reference."""
+        self._actor = self._make.remote()
+
+    def restart(self) -> None:
+        """End the actor and let Ray start it again."""
+        ray.kill(self._actor, no_restart=False)
+
+    def close(self) -> None:
+        """End the actor for good."""
+        ray.kill(self._actor)
+
+    def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - a reference to any answer
+        """Call a method of the actor and return a reference to its answer."""
+        return getattr(self._actor, method).remote(*arguments)
+
+
+@final
+class RayProcess:
+    """A :class:`WorkerProcess` beside an actor.
+
+    A call that is lost with its actor is not repeated: the worker has ended then. Only its start
+    is, until the cluster has a place for the actor again.
+
+    Args:
+        place: Where it runs.
+        configure: The encoded first message.
+        expected: What its host must have.
+    """
+
+    def __init__(self, place: "_Place", *, configure: bytes, expected: Expected) -> None:
+        self._place = place
+        self._configure = configure
+        self._expected = expected
+        self._token = secrets.token_hex(8)
+        self._closing = threading.Event()
+        self._give_up_at = float("inf")
+        self._process_id: int | None = None
+        self._ended: Ended | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Its id on its host."""
+        return self._process_id
+
+    def send(self, line: bytes) -> None:
+        """Tell it something."""
+        self._call("tell", line)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the messages that it sends, until it ends."""
+        try:
+            begun = self._begin()
+            if begun.problem is None:
+                self._process_id = begun.process_id
+                yield from whole_lines(iter(lambda: self._answer("hear"), b""))
+                self._ended = self._answer("ended")
+            else:
+                problem = begun.problem
+                self._ended = Ended(death=Death.EXIT, cause=f"{problem.where}: {problem.found}")
+                _log.error("a host cannot run workers", **problem.to_plain())
+        except RayError as error:
+            if isinstance(error, ActorDiedError):  # for good: somebody forbade its restart
+                self._place.renew()
+            self._ended = lost_with(error)
+        except TimeoutError:
+            self._place.restart()
+            self._ended = Ended(death=Death.KILLED, cause="its actor did not answer")
+
+    def wait(self) -> Ended:
+        """Return how it ended."""
+        return self._ended or Ended(death=Death.KILLED, cause="nobody listened to it")
+
+    def kill(self) -> None:
+        """End it at once; if its actor does not manage to, with its actor."""
+        self._call("kill")
+        self._give_up_at = time.monotonic() + _STOP_SECONDS
+
+    def close_input(self) -> None:
+        """End its pipe."""
+        self._closing.set()
+        self._call("close_input")
+        patience = 0.0 if self._process_id is None else _STOP_SECONDS
+        self._give_up_at = time.monotonic() + patience
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - a reference to any answer
+        return self._place.call(method, self._token, *arguments)
+
+    def _begin(self) -> Begun:
+        while True:
+            try:
+                begun: Begun = self._answer("begin", self._configure, self._expected)
+            except ActorUnavailableError:
+                if self._closing.wait(_POLL_SECONDS):
+                    raise
+            else:
+                return begun
+
+    def _answer(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the actor returns
+        reference = self._call(method, *arguments)
+        while not ray.wait([reference], timeout=_POLL_SECONDS)[0]:
+            if time.monotonic() > self._give_up_at:
+                raise TimeoutError
+        return ray.get(reference)
+
+
+def lost_with(error: RayError) -> Ended:
+    """Return what the end of an actor says of its worker.
+
+    The actor computes nothing, so its end is no fault of an action, unless memory was short.
+    """
+    first = str(error).strip().partition("\n")[0]
+    memory = isinstance(error, OutOfMemoryError) or "low on memory" in str(error)
+    return Ended(
+        death=Death.FAULT if memory else Death.KILLED, cause=f"{type(error).__name__}: {first}"
+    )
+
+
+@final
+class RayCluster:
+    """The :class:`Hosts` of a Ray cluster, which must share the data folder.
+
+    Args:
+        config: Which cluster, and how much of it.
+        data_dir: The folder, under the same path everywhere.
+    """
+
+    def __init__(self, config: RayConfig, *, data_dir: Path) -> None:
+        self._config = config
+        self._expected = Expected(
+            marker=data_dir / MARKER_FILE,
+            secret=secrets.token_hex(16),
+            versions=installed_versions(),
+        )
+        self._places: tuple[_Place, ...] = ()
+        self._connected = False
+
+    def open(self) -> None:
+        """Connect to the cluster, or start one here, and make an actor a worker.
+
+        A cluster that is started here ends with the thread that calls, at the latest.
+
+        Raises:
+            UnavailableError: If there is no cluster, or no room in it.
+        """
+        if not ray.is_initialized():
+            connect(self._config)
+            self._connected = True
+        require_room(self._config, hosts=hosts_of_cluster())
+        self._expected.marker.write_text(self._expected.secret)
+        self._places = tuple(_Place(self._config) for _ in range(self._config.workers))
+
+    def launch(self, place: int, configure: bytes) -> WorkerProcess:
+        """Start a worker process beside an actor."""
+        return RayProcess(self._places[place], configure=configure, expected=self._expected)
+
+    def close(self) -> None:
+        """End the actors, and the cluster if it was started here."""
+        for place in self._places:
+            place.close()
+        self._places = ()
+        self._expected.marker.unlink(missing_ok=True)
+        if self._connected:
+            self._connected = False
+            disconnect()
+
+
+@final
+class RayExecutor(ProcessExecutor):
+    """The executor of a Ray cluster.
+
+    Args:
+        settings: What the workers are told; one device a worker.
+        config: Which cluster, and how much of it.
+    """
+
+    def __init__(self, settings: WorkerSettings, *, config: RayConfig) -> None:
+        super().__init__(settings, hosts=RayCluster(config, data_dir=settings.blobs_root))
+
+
+def connect(config: RayConfig) -> None:
+    """Connect this process to a cluster, or start one on this machine.
+
+    Raises:
+        UnavailableError: If neither can be done.
+    """
+    try:
+        if config.address is None:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=True,
+                logging_level=logging.ERROR,
+            )
+        else:
+            host, _, port = config.address.rpartition(":")
+            # Ray itself would try for minutes, and then end the process.
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+            ray.init(address=config.address, log_to_driver=True, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise UnavailableError(
+            f"Ray cluster {config.address or 'on this machine'}",
+            expected="a cluster of the same versions of Ray and Python that this host belongs to",
+            found=str(error).strip().partition("\n")[0] or type(error).__name__,
+            remedy="Run `ray start --address=HOST:PORT` on this machine, or check ray.address; set "
+            "RAY_AUTH_MODE=token if the cluster wants a token.",
+        ) from error
+    if config.address is None and not is_loopback(_own_address()):
+        ray.shutdown()
+        raise UnavailableError(
+            "Ray cluster on this machine",
+            expected="one that listens on loopback only",
+            found="one that others can reach",
+            remedy="Start a cluster with `ray start` and pass its address.",
+        )
+
+
+def disconnect() -> None:
+    """Leave the cluster, and end it if it was started here."""
+    ray.shutdown()
+
+
+def hosts_of_cluster() -> tuple[Resources, ...]:
+    """Return what each host of the cluster has, in use or not."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return tuple(node["Resources"] for node in nodes if node["Alive"])
+
+
+def _own_address() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
