@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,14 @@ class Service:
 
 
 @contextmanager
-def running_service(folder: Path) -> Iterator[Service]:
-    """Start ``stageaudit serve`` on free ports, wait until it is ready, and stop it at the end."""
-    settings = {
+def running_service(
+    folder: Path, *, settings: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """Start ``stageaudit serve`` on free ports, wait until it is ready, and stop it at the end.
+
+    ``settings`` are environment variables beside those of folder and ports.
+    """
+    variables = {
         "STAGEAUDIT_DATA_DIR": str(folder),
         "STAGEAUDIT_PORT": "0",
         "STAGEAUDIT_METRICS_PORT": "0",
@@ -39,7 +44,7 @@ def running_service(folder: Path) -> Iterator[Service]:
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "service.cli.main", "serve"],
-            env=os.environ | settings,
+            env=os.environ | variables | dict(settings or {}),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

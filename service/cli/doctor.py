@@ -1,6 +1,7 @@
 """``stageaudit doctor``: is this installation able to do what you want, and if not, what to do."""
 
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +9,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -17,6 +19,10 @@ from auditor.errors import AuditorError
 from service.cli.connect import ServerOption, connect
 from service.cli.output import ExitCode, JsonOption, console, emit
 
+if TYPE_CHECKING:
+    from service.config import RayConfig
+
+RAY_SECONDS = 3.0
 MINIMUM_PYTHON = (3, 11)
 GIBIBYTE = 2**30
 ENOUGH_FREE_BYTES = 2 * GIBIBYTE
@@ -83,6 +89,8 @@ def examine(server: str | None) -> Iterator[Finding]:
     data = load_service_config()
     for name, folder in (("data folder", data.data_dir), ("cache folder", cache_folder())):
         yield check_disk(name, folder, free_bytes=_free_bytes(folder))
+    if data.executor == "ray":
+        yield check_ray(data.ray)
     yield check_key(data.keys_dir, trust=config_folder() / "trust.json")
     yield check_service(server)
 
@@ -179,6 +187,23 @@ def check_key(folder: Path, *, trust: Path) -> Finding:
             remedy="`stageaudit keys init` adds it, so that `stageaudit verify` accepts it here.",
         )
     return Finding(check="signing key", status=Status.OK, found=f"{stored.keyid[:16]}…, trusted")
+
+
+def check_ray(config: "RayConfig") -> Finding:
+    """Say whether the Ray cluster of the settings answers."""
+    if config.address is None:
+        return Finding(check="Ray", status=Status.OK, found="`serve` starts a cluster here")
+    host, _, port = config.address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), RAY_SECONDS).close()
+    except OSError as error:
+        return Finding(
+            check="Ray",
+            status=Status.PROBLEM,
+            found=f"{config.address}: {error.strerror or error}",
+            remedy="Start the cluster with `ray start`, or correct ray.address.",
+        )
+    return Finding(check="Ray", status=Status.OK, found=f"{config.address} answers")
 
 
 def check_service(server: str | None) -> Finding:

@@ -21,9 +21,10 @@ import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
 
 from auditor.errors import UnavailableError
-from service.config import RayConfig, is_loopback
+from service.config import RayConfig
 from service.executors.local import ProcessExecutor, WorkerSettings
 from service.executors.process import Ended, LocalProcess, WorkerProcess, whole_lines
+from service.executors.ray_head import RayHead
 from service.executors.ray_hosts import Expected, Resources, require_room, unfit
 from service.failures import Failure, failure_of
 from service.scheduler.leases import Death
@@ -35,8 +36,6 @@ _TALK, _LISTEN = "talk", "listen"
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
-_STORE_BYTES = 80 * 2**20
-"""Ray asks for at least 75 MiB; messages are small and blobs go through the shared folder."""
 
 _log = structlog.get_logger()
 
@@ -260,18 +259,17 @@ class RayCluster:
             versions=installed_versions(),
         )
         self._places: tuple[_Place, ...] = ()
+        self._head: RayHead | None = None
         self._connected = False
 
     def open(self) -> None:
         """Connect to the cluster, or start one here, and make an actor a worker.
 
-        A cluster that is started here ends with the thread that calls, at the latest.
-
         Raises:
             UnavailableError: If there is no cluster, or no room in it.
         """
         if not ray.is_initialized():
-            connect(self._config)
+            connect(self._config.address or self._start_head())
             self._connected = True
         require_room(self._config, hosts=hosts_of_cluster())
         self._expected.marker.write_text(self._expected.secret)
@@ -290,6 +288,13 @@ class RayCluster:
         if self._connected:
             self._connected = False
             disconnect()
+        if self._head is not None:
+            self._head.stop()
+            self._head = None
+
+    def _start_head(self) -> str:
+        self._head = RayHead()
+        return self._head.address()
 
 
 @final
@@ -305,46 +310,29 @@ class RayExecutor(ProcessExecutor):
         super().__init__(settings, hosts=RayCluster(config, data_dir=settings.blobs_root))
 
 
-def connect(config: RayConfig) -> None:
-    """Connect this process to a cluster, or start one on this machine.
+def connect(address: str) -> None:
+    """Connect this process to a cluster.
 
     Raises:
-        UnavailableError: If neither can be done.
+        UnavailableError: If that cannot be done.
     """
     try:
-        if config.address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                log_to_driver=True,
-                logging_level=logging.ERROR,
-            )
-        else:
-            host, _, port = config.address.rpartition(":")
-            # Ray itself would try for minutes, and then end the process.
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-            ray.init(address=config.address, log_to_driver=True, logging_level=logging.ERROR)
+        host, _, port = address.rpartition(":")
+        # Ray itself would try for minutes, and then end the process.
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        ray.init(address=address, log_to_driver=True, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UnavailableError(
-            f"Ray cluster {config.address or 'on this machine'}",
+            f"Ray cluster {address}",
             expected="a cluster of the same versions of Ray and Python that this host belongs to",
             found=str(error).strip().partition("\n")[0] or type(error).__name__,
             remedy="Run `ray start --address=HOST:PORT` on this machine, or check ray.address; set "
             "RAY_AUTH_MODE=token if the cluster wants a token.",
         ) from error
-    if config.address is None and not is_loopback(_own_address()):
-        ray.shutdown()
-        raise UnavailableError(
-            "Ray cluster on this machine",
-            expected="one that listens on loopback only",
-            found="one that others can reach",
-            remedy="Start a cluster with `ray start` and pass its address.",
-        )
 
 
 def disconnect() -> None:
-    """Leave the cluster, and end it if it was started here."""
+    """Leave the cluster."""
     ray.shutdown()
 
 
@@ -352,7 +340,3 @@ def hosts_of_cluster() -> tuple[Resources, ...]:
     """Return what each host of the cluster has, in use or not."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return tuple(node["Resources"] for node in nodes if node["Alive"])
-
-
-def _own_address() -> str:
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.edge.folder import FolderBlobs
+from auditor.errors import UnavailableError
 from auditor.plan.actions import key_of
 from service.config import RayConfig
 from service.executors.base import (
@@ -23,9 +24,9 @@ from service.executors.base import (
 from service.executors.local import LocalExecutor, ProcessExecutor, WorkerSettings
 from service.scheduler.leases import Death
 from tests.support.fake_engine import NO_ENGINE, Behaviour, make_spec, result_of
-from tests.support.ray_cluster import connected_cluster
+from tests.support.ray_cluster import CPUS, connected_cluster
 from tests.support.running_executor import FENCE, Make, Running
-from tests.support.server_process import kill_process
+from tests.support.server_process import ended, kill_process, parent_of
 
 ENDLESS = make_spec(Behaviour.RUN_UNTIL_STOPPED)
 
@@ -39,14 +40,19 @@ def _on_ray(address: str) -> Make:
     return make
 
 
-@pytest.fixture(scope="module", params=["local", "ray"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Return what makes an executor; the cluster is started once, which takes seconds."""
-    if request.param == "local":
-        yield LocalExecutor
-        return
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Return the address of a cluster; it is started once, which takes seconds."""
     with connected_cluster() as address:
-        yield _on_ray(address)
+        yield address
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Return what makes an executor."""
+    if request.param == "local":
+        return LocalExecutor
+    return _on_ray(request.getfixturevalue("cluster"))
 
 
 @pytest.fixture(scope="module")
@@ -158,10 +164,10 @@ def test_a_lost_device_ends_the_process_after_its_answer(running: Running) -> No
 
     running.submit(make_spec(Behaviour.LOSE_DEVICE))
     failed = running.wait_for(GroupFailed)
-    ended = running.wait_for(WorkerEnded)
+    end = running.wait_for(WorkerEnded)
 
     assert failed.failure.code == "UNAVAILABLE"
-    assert ended == WorkerEnded(worker=worker, device="cpu", death=Death.EXIT)
+    assert end == WorkerEnded(worker=worker, device="cpu", death=Death.EXIT)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +179,11 @@ def test_a_worker_that_ends_is_reported_and_replaced(
     worker = running.worker()
 
     running.submit(make_spec(behaviour))
-    ended = running.wait_for(WorkerEnded)
+    end = running.wait_for(WorkerEnded)
     group = running.submit(make_spec())
     done = running.wait_for(GroupDone)
 
-    assert ended == WorkerEnded(worker=worker, device="cpu", death=death)
+    assert end == WorkerEnded(worker=worker, device="cpu", death=death)
     assert done.group == group
     assert done.worker != worker
 
@@ -190,10 +196,10 @@ def test_a_killed_worker_is_no_fault_of_its_group_and_the_next_takes_groups(
     running.wait_for(GroupStepped)
 
     os.kill(running.process(), signal.SIGKILL)
-    ended = running.wait_for(WorkerEnded)
+    end = running.wait_for(WorkerEnded)
     group = running.submit(make_spec())
 
-    assert ended == WorkerEnded(worker=worker, device="cpu", death=Death.KILLED)
+    assert end == WorkerEnded(worker=worker, device="cpu", death=Death.KILLED)
     assert running.wait_for(GroupDone).group == group
 
 
@@ -253,3 +259,38 @@ def test_a_device_that_is_not_there_never_gets_ready(make: Make, tmp_path: Path)
 
     assert isinstance(first, WorkerEnded)
     assert first.death is Death.EXIT
+
+
+def test_an_actor_that_is_killed_takes_its_worker_along_and_ray_starts_it_again(
+    cluster: str, tmp_path: Path
+) -> None:
+    running = Running(_on_ray(cluster), root=tmp_path)
+    former, process = running.worker(), running.process()
+    running.submit(ENDLESS)
+    running.wait_for(GroupStepped)
+    watched = os.pidfd_open(process)
+
+    os.kill(parent_of(process), signal.SIGKILL)
+    death = running.wait_for(WorkerEnded)
+    group = running.submit(make_spec())
+    done = running.wait_for(GroupDone)
+    running.executor.close()
+
+    assert death == WorkerEnded(worker=former, device="cpu", death=Death.KILLED)
+    assert ended(watched)
+    assert done.group == group
+    assert done.worker != former
+
+
+def test_what_the_cluster_does_not_have_is_refused_at_once(cluster: str, tmp_path: Path) -> None:
+    from service.executors.ray import RayExecutor
+
+    config = RayConfig(address=cluster, workers=CPUS + 1)
+    settings = WorkerSettings(
+        blobs_root=tmp_path, devices=config.devices, threads=1, heartbeat_seconds=1
+    )
+    executor = RayExecutor(settings, config=config)
+
+    with pytest.raises(UnavailableError, match=f"room for {CPUS}; hosts: 1, CPUs: {CPUS}, GPUs: 0"):
+        executor.start(lambda _event: None)
+    executor.close()

@@ -19,11 +19,10 @@ PATIENCE_SECONDS = 60
 def connected_cluster() -> Iterator[str]:
     """Run a cluster, connect this process to it, and yield the cluster's address."""
     with ray_cluster() as address:
-        config = RayConfig(address=address)
-        set_ray_environment(config)
+        set_ray_environment(RayConfig(address=address))
         from service.executors.ray import connect, disconnect
 
-        connect(config)
+        connect(address)
         try:
             yield address
         finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.client import Client
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,14 @@ class ServerProcess:
 
     def worker_pids(self) -> tuple[int, ...]:
         """Return the process ids of the workers that run now."""
-        return tuple(
-            pid for pid in children_of(self.process.pid) if b"service.worker" in _line(pid)
-        )
+        return tuple(pid for pid in self.descendants() if b"service.worker" in _line(pid))
+
+    def descendants(self) -> tuple[int, ...]:
+        """Return the process ids of its children, of theirs, and so on."""
+        found = list(children_of(self.process.pid))
+        for pid in found:
+            found += children_of(pid)
+        return tuple(found)
 
     def kill(self) -> None:
         """End the server with SIGKILL and wait until it and its workers are gone."""
@@ -50,9 +55,13 @@ class ServerProcess:
 
 @contextmanager
 def server_process(data_dir: Path, *options: str) -> Iterator[ServerProcess]:
-    """Start a server and wait until it is ready; it is killed at the end if it still runs."""
+    """Start a server and wait until it is ready; it is killed at the end if it still runs.
+
+    It computes on this machine's CPU unless ``options`` name an executor.
+    """
     arguments = ("--data-dir", str(data_dir), "--port", "0", "--metrics-port", "0")
-    command = [sys.executable, "-m", "service.cli.main", "serve", *arguments, "--devices", "cpu"]
+    where = () if "--executor" in options else ("--devices", "cpu")
+    command = [sys.executable, "-m", "service.cli.main", "serve", *arguments, *where]
     with (data_dir.parent / f"{data_dir.name}.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, "--json", *options], stdout=subprocess.PIPE, stderr=log, text=True
@@ -89,6 +98,12 @@ def kill_process(pid: int) -> bool:
     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     assert ended(descriptor)
     return True
+
+
+def parent_of(pid: int) -> int:
+    """Return the process id of a process's parent."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1])
 
 
 def ended(descriptor: int) -> bool:

@@ -1,5 +1,6 @@
 """Findings about an installation, each from what it was given."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from service.cli.doctor import (
     check_extra,
     check_key,
     check_python,
+    check_ray,
     check_service,
     doctor,
 )
+from service.config import RayConfig
 from service.keys import add_trusted_key, create_signing_key
 
 
@@ -87,3 +90,14 @@ def test_no_service_is_a_note_unless_one_was_named() -> None:
 
     assert finding.status is Status.NOTE
     assert "--local" in finding.remedy
+
+
+def test_a_ray_cluster_that_answers_is_ok_and_one_that_does_not_is_a_problem() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        answering = check_ray(RayConfig(address=address))
+    silent = check_ray(RayConfig(address=address))
+
+    assert answering.status is Status.OK
+    assert silent.status is Status.PROBLEM
+    assert "ray start" in silent.remedy

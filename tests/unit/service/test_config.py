@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import InputError, UnavailableError, UnsupportedError
-from service.config import ServiceConfig, load_service_config, resolve_endpoint
+from service.config import RayConfig, ServiceConfig, load_service_config, resolve_endpoint
 
 GIVEN = "sa_given"
 IN_FOLDER = "sa_folder"
@@ -92,3 +92,34 @@ def test_endpoint_prefers_flag_then_environment_then_file_then_folder(
 def test_no_service_is_said_with_a_remedy() -> None:
     with pytest.raises(UnavailableError, match="stageaudit serve"):
         resolve_endpoint()
+
+
+def test_flags_of_ray_leave_the_other_settings_of_ray(home: Path) -> None:
+    path = write(home / "s.toml", 'executor = "ray"\n[ray]\nworkers = 3\ncpus_per_worker = 2\n')
+
+    config = load_service_config(path, flags={"ray": {"address": "head:6379", "workers": None}})
+
+    assert config.ray == RayConfig(address="head:6379", workers=3, cpus_per_worker=2)
+    assert config.ray.devices == ("cpu",) * 3
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"executor": "ray", "devices": "cpu"},
+        {"ray": {"address": "head:6379"}},
+        {"executor": "ray", "ray": {"address": "ray://head:10001"}},
+        {"executor": "slurm"},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(flags: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        load_service_config(flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [(None, True), ("127.0.0.1:6379", True), ("[::1]:6379", True), ("10.0.0.1:6379", False)],
+)
+def test_a_cluster_on_loopback_is_known(address: str | None, loopback: bool) -> None:
+    assert RayConfig(address=address).on_loopback is loopback
