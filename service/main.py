@@ -95,10 +95,11 @@ async def serve(
     if not structlog.is_configured():
         configure_logs()
     stopping = stopping or Stopping.new()
-    with held_data_dir(config), _signals(stopping):
+    with held_data_dir(config), _signals(stopping) as arm:
         async with _opened(config, clock=clock or SystemClock(), engine=engine) as service:
             try:
                 address = await service.start()
+                arm()  # again: Ray has a handler of its own, which ends the process after 3 s
                 _log.info("listening", address=address.address, metrics=address.metrics_address)
                 await service.watch(stopping, address, ready=ready)
                 await service.drain(stopping)
@@ -320,17 +321,25 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
 
 
 @contextmanager
-def _signals(stopping: Stopping) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C ask to stop, where this thread gets signals at all."""
+def _signals(stopping: Stopping) -> Iterator[Callable[[], None]]:
+    """Let SIGTERM and Ctrl-C ask to stop, where this thread gets signals at all.
+
+    Yields:
+        What takes the signals back, should something else have taken them.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, stopping.ask)
+
+    def arm() -> None:
+        for number in numbers:
+            loop.add_signal_handler(number, stopping.ask)
+
+    arm()
     try:
-        yield
+        yield arm
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
