@@ -1,4 +1,4 @@
-"""One worker process per device, started again when it ends."""
+"""One worker process per device, started again when it ends; and the executor of one machine."""
 
 import threading
 from collections.abc import Callable, Sequence

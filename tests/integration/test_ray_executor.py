@@ -12,6 +12,7 @@ from tests.support.job_service import job_service, make_ask, make_request, push_
 from tests.support.server_process import ended, kill_process, parent_of, server_process
 
 RTOL = 1e-5
+ON_RAY = ("--executor", "ray", "--ray-workers", "1")
 
 
 def figures(bundle: bytes) -> list[float | None]:
@@ -30,11 +31,7 @@ def test_an_audit_on_ray_ends_as_a_local_one_although_its_actor_is_killed(tmp_pa
         row = service.wait(service.jobs.submission.create(make_ask(request)).id)
         expected = figures(service.bundle(row))
 
-    options = ("--executor", "ray", "--ray-workers", "1")
-    with (
-        server_process(tmp_path / "data", *options) as server,
-        server.client() as client,
-    ):
+    with server_process(tmp_path / "data", *ON_RAY) as server, server.client() as client:
         push_run(client, run, log_folder)
         name = client.create_audit(request)
         (worker,) = server.worker_pids()
@@ -51,3 +48,15 @@ def test_an_audit_on_ray_ends_as_a_local_one_although_its_actor_is_killed(tmp_pa
     assert len(left) > 2
     for descriptor in left:
         assert ended(descriptor)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_leaves_no_process_of_its_cluster(tmp_path: Path) -> None:
+    with server_process(tmp_path / "data", *ON_RAY) as server:
+        left = [os.pidfd_open(pid) for pid in server.descendants()]
+
+        server.kill()
+
+        assert len(left) > 2
+        for descriptor in left:
+            assert ended(descriptor)
