@@ -5,7 +5,8 @@ Usage: python -m benchmarks.ray_workers [--quick] [--json F]
 One stage of the MNIST CNN is recorded and audited by fading it to different degrees, one action a
 group, so that no group waits for another. Both sides are services with a cluster of their own, side
 by side and used in turns; starting them and sending the log are not timed, accepted to succeeded
-is. Beside the ratio: the processor time of the front end as a part of that span.
+is. Beside the ratio, as parts of that span: how long the workers computed, and the processor time
+of the front end. The ratio needs two cores that nothing else uses; busy workers are the service's.
 """
 
 import statistics
@@ -42,7 +43,9 @@ class Side:
     """A running service and what its audits took."""
 
     service: Service
+    workers: int
     seconds: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     front_end: list[float] = field(default_factory=list)
 
     def audit(self, request: AuditRequest) -> None:
@@ -55,6 +58,7 @@ class Side:
         )
         seconds = (finished - accepted).total_seconds()
         self.seconds.append(seconds)
+        self.busy.append(float(audit["compute_seconds"]) / (self.workers * seconds))
         self.front_end.append((cpu_seconds(self.service.pid) - before) / seconds)
 
 
@@ -104,7 +108,7 @@ def measure(folder: Path, *, scale: float, repeats: int) -> dict[str, Any]:
             with Client(service.address, token=service.token) as client:
                 client.push_log(folder / "log")
                 client.push_evaluation_set(folder / "heldout")
-            sides[name] = Side(service=service)
+            sides[name] = Side(service=service, workers=workers)
         for repeat in range(1 + repeats):
             turns = list(sides.values())
             for side in turns if repeat % 2 == 0 else reversed(turns):
@@ -113,6 +117,9 @@ def measure(folder: Path, *, scale: float, repeats: int) -> dict[str, Any]:
     return {
         "speedup": round(statistics.median(a / b for a, b in zip(one, two, strict=True)), 3),
         "seconds": {name: [round(s, 2) for s in side.seconds] for name, side in sides.items()},
+        "workers_busy": {
+            name: round(statistics.median(side.busy[1:]), 3) for name, side in sides.items()
+        },
         "front_end_share_of_a_core": {
             name: round(statistics.median(side.front_end[1:]), 3) for name, side in sides.items()
         },

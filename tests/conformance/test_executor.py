@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.edge.folder import FolderBlobs
-from auditor.errors import UnavailableError
+from auditor.errors import ResourceError, UnavailableError
 from auditor.plan.actions import key_of
 from service.config import RayConfig
 from service.executors.base import (
@@ -23,7 +23,14 @@ from service.executors.base import (
 )
 from service.executors.local import LocalExecutor, ProcessExecutor, WorkerSettings
 from service.scheduler.leases import Death
-from tests.support.fake_engine import NO_ENGINE, Behaviour, make_spec, result_of
+from tests.support.fake_engine import (
+    LANE_BYTES,
+    NO_ENGINE,
+    SMALL_MEMORY,
+    Behaviour,
+    make_spec,
+    result_of,
+)
 from tests.support.ray_cluster import CPUS, connected_cluster
 from tests.support.running_executor import FENCE, Make, Running
 from tests.support.server_process import ended, kill_process, parent_of
@@ -127,6 +134,35 @@ def test_errors_come_back_typed_and_the_worker_goes_on(
 
     assert (failed.group, failed.failure.code) == (group, code)
     assert (done.worker, done.group) == (failed.worker, behind)
+
+
+def test_memory_that_runs_out_in_a_large_group_is_enough_for_its_half(
+    make: Make, tmp_path: Path
+) -> None:
+    running = Running(make, root=tmp_path, engine=SMALL_MEMORY)
+    specs = [make_spec(replica=replica) for replica in range(8)]
+    try:
+        running.submit(*specs)
+        failed = running.wait_for(GroupFailed)
+        running.submit(*specs[:2])
+        done = running.wait_for(GroupDone)
+    finally:
+        running.executor.close()
+
+    assert failed.failure.code == ResourceError.code
+    assert [result.digest for result in done.results] == [result_of(spec) for spec in specs[:2]]
+    assert done.peak_bytes is not None
+    assert LANE_BYTES < done.peak_bytes < 8 * LANE_BYTES
+
+
+def test_a_worker_says_what_its_groups_may_use(make: Make, tmp_path: Path) -> None:
+    running = Running(make, root=tmp_path, memory=12345)
+    try:
+        event = running.wait_for(WorkerReady)
+    finally:
+        running.executor.close()
+
+    assert event.memory_bytes == 12345
 
 
 def test_cancelled_lanes_are_left_out_and_the_others_finish(running: Running) -> None:
