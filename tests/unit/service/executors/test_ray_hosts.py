@@ -13,7 +13,7 @@ SMALL, WITH_GPUS = {"CPU": 3.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 2.0}
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "room"), [(1, 0, 11), (2, 0, 5), (4, 0, 2), (1, 1, 2), (16, 0, 0)]
+    ("cpus", "gpus", "room"), [(1, 0, 11), (2, 0, 5), (5, 0, 1), (1, 1, 2), (8, 1, 1)]
 )
 def test_a_worker_is_never_spread_over_two_hosts(cpus: int, gpus: int, room: int) -> None:
     config = RayConfig(cpus_per_worker=cpus, gpus_per_worker=gpus)
