@@ -28,6 +28,7 @@ from service.records.audits import SqlAudits
 from service.records.base import CatalogueRecords
 from service.records.checks import SqlLogChecks
 from service.records.engine import Database
+from service.records.front_end import ALONE, FrontEnd
 from service.records.leases import SqlLeases
 from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
@@ -46,6 +47,9 @@ from service.submission import AuditLimits, Submission
 from service.telemetry import Telemetry
 from service.threads import Threads
 from service.watching import Watching
+
+LOOK_SECONDS = 1.0
+"""How often a watched audit is looked at for what other front ends did to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +72,7 @@ class Host:
     metrics: Metrics
     weights: Mapping[str, float] = field(default_factory=dict)
     engine: str = DEFAULT_ENGINE
+    front_end: FrontEnd = ALONE
 
 
 @final
@@ -89,7 +94,12 @@ class Jobs:
         self._scheduler = scheduler
         self._executor = executor
         self._watching = Watching(
-            stored, notices=notices, overview=overview, threads=host.threads, clock=host.clock
+            stored,
+            notices=notices,
+            overview=overview,
+            threads=host.threads,
+            clock=host.clock,
+            look_seconds=LOOK_SECONDS if host.database.shared else None,
         )
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
         self.submission = submission
@@ -158,10 +168,10 @@ def open_jobs(host: Host) -> Jobs:
     def now() -> float:
         return clock.now().timestamp()
 
-    audits = SqlAudits(host.database, now=now)
+    audits = SqlAudits(host.database, now=now, front_end=host.front_end)
     reader = SqlAuditReader(host.database)
-    leases = SqlLeases(host.database, now=now)
-    upkeep = SqlUpkeep(host.database, now=now)
+    leases = SqlLeases(host.database, now=now, front_end=host.front_end)
+    upkeep = SqlUpkeep(host.database, now=now, front_end=host.front_end)
     notices = Notices()
     workers = _worker_settings(host)
     overview = Overview(
@@ -180,6 +190,7 @@ def open_jobs(host: Host) -> Jobs:
         checks=CheckEnding(judge=judge, records=SqlLogChecks(host.database, now=now)),
         notices=notices,
         telemetry=telemetry,
+        held_seconds=config.lease_seconds,
     )
     executor = LocalExecutor(workers)
     setbacks = Setbacks(
@@ -253,7 +264,7 @@ def open_jobs(host: Host) -> Jobs:
 def _worker_settings(host: Host) -> WorkerSettings:
     devices = resolve_devices(host.config.devices)
     return WorkerSettings(
-        blobs_root=host.config.data_dir,
+        blobs_root=host.config.blobs_root,
         devices=devices,
         threads=threads_a_worker(host.config.threads_per_worker, workers=len(devices)),
         heartbeat_seconds=host.config.heartbeat_seconds,
