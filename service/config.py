@@ -13,7 +13,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -30,6 +38,7 @@ GIBIBYTE = 2**30
 SERVER_FILE = "server.json"
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file
 ENVIRONMENT_PREFIX = "STAGEAUDIT_"
+POSTGRESQL_PREFIX = "postgresql+psycopg://"
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -121,6 +130,10 @@ class ServiceConfig(BaseModel):
 
     Args:
         data_dir: Holds the database, blobs, uploads, keys, the token and ``server.json``.
+        records_url: ``postgresql+psycopg://USER:PASSWORD@HOST/NAME``, a database that several
+            services may share; None keeps the records in a SQLite file in the data folder.
+        blobs_dir: Folder of the blobs, which services that share a database share too; None
+            means the data folder.
         host: A loopback address; anything else is refused.
         port: Port of the gRPC server; 0 takes a free one.
         metrics_port: Port of ``/metrics``, ``/livez`` and ``/readyz``; 0 takes a free one.
@@ -144,6 +157,8 @@ class ServiceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=data_folder)
+    records_url: SecretStr | None = None
+    blobs_dir: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7460
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 7461
@@ -176,15 +191,39 @@ class ServiceConfig(BaseModel):
         """Accept ``cuda:0,cuda:1`` from the environment and from flags."""
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("records_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(POSTGRESQL_PREFIX):
+            raise ValueError(f"a URL that starts with {POSTGRESQL_PREFIX}")
+        return value
+
+    @property
+    def blobs_root(self) -> Path:
+        """Return the folder that holds ``sha256/``."""
+        return self.blobs_dir or self.data_dir
+
     @property
     def uploads_dir(self) -> Path:
-        """Return where unfinished uploads lie, on the file system of the blobs."""
+        """Return where unfinished uploads lie while the blobs are in the data folder."""
         return self.data_dir / "uploads"
 
     @property
     def records_path(self) -> Path:
-        """Return the database file."""
+        """Return the database file, where no URL says otherwise."""
         return self.data_dir / "records.sqlite"
+
+    @property
+    def records_at(self) -> Path | str:
+        """Return where the records are: the URL with its password, or the file."""
+        return (
+            self.records_path if self.records_url is None else self.records_url.get_secret_value()
+        )
+
+    @property
+    def front_end_path(self) -> Path:
+        """Return the file with the name of this service among those that share a database."""
+        return self.data_dir / "front_end"
 
     @property
     def keys_dir(self) -> Path:
@@ -262,7 +301,7 @@ def load_service_config(
         raise InputError(
             ".".join(str(part) for part in first["loc"]) or "settings",
             expected=first["msg"],
-            found=first.get("input"),
+            found="one that is not shown" if "records_url" in first["loc"] else first.get("input"),
             remedy=f"Correct the flag, {ENVIRONMENT_PREFIX}... variable or file that sets it.",
         ) from error
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from auditor.edge.clock import Clock
 from auditor.errors import ConflictError, UnavailableError
 from service.config import ServiceConfig
-from service.durable_files import replace
+from service.durable_files import replace, write_new
+from service.ulid import new_ulid
 
 LOCK_FILE = "lock"
 FOLDER_MODE = 0o700
@@ -37,7 +39,7 @@ def held_data_dir(config: ServiceConfig) -> Iterator[None]:
         UnavailableError: If it cannot be written.
     """
     try:
-        for folder in (config.data_dir, config.uploads_dir):
+        for folder in (config.data_dir, config.uploads_dir, config.blobs_root):
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         descriptor = os.open(
             config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -54,6 +56,40 @@ def held_data_dir(config: ServiceConfig) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # ends the lock, as the end of the process would
+
+
+def front_end_name(config: ServiceConfig, *, clock: Clock) -> str:
+    """Return this service's name among those that share a database, made at the first start.
+
+    It outlives a restart: by it a service knows the leases of its earlier life.
+
+    Raises:
+        UnavailableError: If the folder cannot be written.
+    """
+    path = config.front_end_path
+    try:
+        if not path.is_file():
+            write_new(path, f"{new_ulid(clock.now())}\n".encode(), mode=0o644)
+        return path.read_text().strip()
+    except OSError as error:
+        raise UnavailableError(
+            str(path),
+            expected="a file that can be written",
+            found=error.strerror,
+            remedy="Correct the permissions of the data folder.",
+        ) from error
+
+
+def uploads_folder(config: ServiceConfig, *, front_end: str) -> Path:
+    """Return where unfinished uploads lie, made if need be, on the file system of the blobs.
+
+    Services that share the blobs have a folder each: two may not write to one file.
+    """
+    if config.blobs_dir is None:
+        return config.uploads_dir
+    folder = config.blobs_dir / f"uploads-{front_end}"
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    return folder
 
 
 def write_address(config: ServiceConfig, address: Address) -> None:

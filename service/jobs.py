@@ -35,6 +35,7 @@ from service.records.audits import SqlAudits
 from service.records.base import CatalogueRecords
 from service.records.checks import SqlLogChecks
 from service.records.engine import Database
+from service.records.front_end import ALONE, FrontEnd
 from service.records.leases import SqlLeases
 from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
@@ -53,6 +54,9 @@ from service.submission import AuditLimits, Submission
 from service.telemetry import Telemetry
 from service.threads import Threads
 from service.watching import Watching
+
+LOOK_SECONDS = 1.0
+"""How often a watched audit is looked at for what other front ends did to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +79,7 @@ class Host:
     metrics: Metrics
     weights: Mapping[str, float] = field(default_factory=dict)
     engine: str = DEFAULT_ENGINE
+    front_end: FrontEnd = ALONE
 
 
 @final
@@ -96,7 +101,12 @@ class Jobs:
         self._scheduler = scheduler
         self._executor = executor
         self._watching = Watching(
-            stored, notices=notices, overview=overview, threads=host.threads, clock=host.clock
+            stored,
+            notices=notices,
+            overview=overview,
+            threads=host.threads,
+            clock=host.clock,
+            look_seconds=LOOK_SECONDS if host.database.shared else None,
         )
         self._thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)
         self.submission = submission
@@ -165,10 +175,10 @@ def open_jobs(host: Host) -> Jobs:
     def now() -> float:
         return clock.now().timestamp()
 
-    audits = SqlAudits(host.database, now=now)
+    audits = SqlAudits(host.database, now=now, front_end=host.front_end)
     reader = SqlAuditReader(host.database)
-    leases = SqlLeases(host.database, now=now)
-    upkeep = SqlUpkeep(host.database, now=now)
+    leases = SqlLeases(host.database, now=now, front_end=host.front_end)
+    upkeep = SqlUpkeep(host.database, now=now, front_end=host.front_end)
     notices = Notices()
     workers = _worker_settings(host)
     overview = Overview(
@@ -187,6 +197,7 @@ def open_jobs(host: Host) -> Jobs:
         checks=CheckEnding(judge=judge, records=SqlLogChecks(host.database, now=now)),
         notices=notices,
         telemetry=telemetry,
+        held_seconds=config.lease_seconds,
     )
     executor = _open_executor(config, workers)
     setbacks = Setbacks(
@@ -276,7 +287,7 @@ def _worker_settings(host: Host) -> WorkerSettings:
         devices = config.ray.devices
         threads = config.threads_per_worker or config.ray.cpus_per_worker
     return WorkerSettings(
-        blobs_root=config.data_dir.resolve(),
+        blobs_root=config.blobs_root.resolve(),
         devices=devices,
         threads=threads,
         heartbeat_seconds=config.heartbeat_seconds,

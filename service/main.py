@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import false, update
 
 from auditor.edge.clock import Clock, SystemClock
 from auditor.errors import AuditorError
@@ -20,7 +21,14 @@ from service.auth import TokenAuthority
 from service.blobs.objects import Objects
 from service.blobs.uploads import Uploads
 from service.config import ServiceConfig
-from service.data_dir import Address, held_data_dir, remove_address, write_address
+from service.data_dir import (
+    Address,
+    front_end_name,
+    held_data_dir,
+    remove_address,
+    uploads_folder,
+    write_address,
+)
 from service.executors.local import DEFAULT_ENGINE
 from service.http import Pages
 from service.interceptors import Edge
@@ -30,8 +38,11 @@ from service.logs import configure_logs
 from service.metrics import Metrics
 from service.paging import PageTokens
 from service.records.catalogue import SqlCatalogue
+from service.records.clock import DatabaseClock
 from service.records.engine import Database, open_engine
+from service.records.front_end import FrontEnd
 from service.records.migrate import migrate
+from service.records.tables import tenant
 from service.sandbox import Sandbox
 from service.server import Servicers, build_server, listen
 from service.servicers.blob import BlobServicer
@@ -223,17 +234,22 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     metrics = Metrics()
     metrics.build.info(installed_versions())
     threads = Threads(count=THREADS)
-    database_engine = open_engine(config.records_path)
+    database_engine = open_engine(config.records_at)
     migrate(database_engine)
     database = Database(
         database_engine,
         observe_seconds=lambda name, s: metrics.transaction_seconds.labels(name).observe(s),
         monotonic=clock.monotonic,
     )
+    # Hosts that judge each other's leases read one clock; alone, the machine's own will do.
+    shared_clock = DatabaseClock(database, clock=clock) if database.shared else None
+    clock = shared_clock or clock
+    front_end = front_end_name(config, clock=clock)
     catalogue = SqlCatalogue(database, now=lambda: clock.now().timestamp())
-    objects = Objects(config.data_dir, metrics=metrics)
+    objects = Objects(config.blobs_root, metrics=metrics)
+    uploads_dir = uploads_folder(config, front_end=front_end)
     uploads = Uploads(
-        config.uploads_dir, objects=objects, limits=config.limits, clock=clock, metrics=metrics
+        uploads_dir, objects=objects, limits=config.limits, clock=clock, metrics=metrics
     )
     removed = uploads.remove_idle()
     if removed:
@@ -242,7 +258,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     entries = load_or_create_tokens(config.token_path)
     tokens = PageTokens(entries[0].token.encode())
     readiness = Readiness(conditions=(RECORDS, STORE, SIGNER, WORKERS), metrics=metrics)
-    sandbox = Sandbox(config.data_dir, limits=config.limits, clock=clock, metrics=metrics)
+    sandbox = Sandbox(config.blobs_root, limits=config.limits, clock=clock, metrics=metrics)
     jobs = open_jobs(
         Host(
             config=config,
@@ -257,17 +273,21 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
             metrics=metrics,
             weights=weights_of(entries),
             engine=engine,
+            front_end=FrontEnd(id=front_end),
         )
     )
 
     def probe_store() -> None:
-        path = config.uploads_dir / ".probe"
+        path = uploads_dir / ".probe"
         path.write_bytes(b"")
         path.unlink()
         objects.observe_free_space()
 
     def probe_records() -> None:
-        database.write("probe", lambda _connection: None)
+        nothing = update(tenant).where(false()).values(weight=tenant.c.weight)
+        database.write("probe", lambda connection: connection.execute(nothing))
+        if shared_clock is not None:
+            shared_clock.measure()
 
     try:
         yield _Service(

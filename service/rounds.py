@@ -74,6 +74,7 @@ class Rounds:
         checks: What ends a check of a log.
         notices: Who waits for news.
         telemetry: What operators are told.
+        held_seconds: For how long an audit is kept from other front ends while it is carried on.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Rounds:
         checks: CheckEnding,
         notices: Notices,
         telemetry: Telemetry,
+        held_seconds: float = 30.0,
     ) -> None:
         self._audits = audits
         self._reader = reader
@@ -94,9 +96,12 @@ class Rounds:
         self._checks = checks
         self._notices = notices
         self._telemetry = telemetry
+        self._held_seconds = held_seconds
 
     def carry_on(self, audit_id: str) -> Cancelled:
         """Plan the next round of a settled audit, or finish it; return what a failure changed.
+
+        An audit that another front end carries on is left to it.
 
         Raises:
             UnavailableError: If a store cannot be written now; the audit waits.
@@ -105,6 +110,8 @@ class Rounds:
         actions = self._reader.actions(audit_id)
         settled = all(action.state is ActionState.DONE for action in actions)
         if audit.state not in LIVE_AUDITS or not settled:
+            return Cancelled()
+        if not self._audits.take(audit_id, seconds=self._held_seconds):
             return Cancelled()
         try:
             if audit.kind == "check":
@@ -163,7 +170,7 @@ class Rounds:
     def _append(
         self, audit: AuditRow, actions: Sequence[NewAction], *, gone: Collection[Digest]
     ) -> None:
-        plan = self._audits.append(audit.id, actions, gone=gone)
+        plan = self._audits.append(audit.id, actions, gone=gone, after_round=audit.round)
         kinds = {action.key: action.kind for action in actions}
         self._telemetry.planned(audit.id, plan, kinds=kinds)
         self._notices.publish([audit.id])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import final
 
 from auditor.edge.clock import Clock
@@ -28,6 +28,7 @@ class Watching:
         overview: Tells how long audits will still take.
         threads: Where looking waits.
         clock: Dates what is in memory only.
+        look_seconds: How often to look without news, where other front ends write them too.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Watching:
         overview: Overview,
         threads: Threads,
         clock: Clock,
+        look_seconds: float | None = None,
     ) -> None:
         self._operations = operations
         self._notices = notices
         self._overview = overview
         self._threads = threads
         self._clock = clock
+        self._look_seconds = look_seconds
         self._closed = False
         self._waiting: set[asyncio.Event] = set()
 
@@ -127,7 +130,9 @@ class Watching:
 
     async def _next(self, news: asyncio.Event) -> None:
         if not self._closed:
-            await news.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._look_seconds):
+                    await news.wait()
         if self._closed:
             raise UnavailableError(
                 "service",

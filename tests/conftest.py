@@ -4,9 +4,10 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 # Before torch is imported: tests share the cores, and sums must not depend on the thread count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 # No test needs images by torchvision, which one dependency brings along and which transformers
 # would load: a build for another torch than the one installed fails when it is imported.
 sys.modules.setdefault("torchvision", cast(ModuleType, None))
+
+if TYPE_CHECKING:
+    from tests.support.postgres import PostgresServer
 
 settings.register_profile(
     "project",
@@ -43,6 +47,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove that folder."""
     shutil.rmtree(config.stash[HOME], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[PostgresServer]":
+    """Run one PostgreSQL for the tests of this process that ask for it."""
+    from tests.support.postgres import postgres_server
+
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def records_at(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Say where a test keeps its records: in a new file, and in a clean database of a server."""
+    if request.param == "sqlite":
+        return tmp_path / "records.sqlite"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.clean()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,6 +30,7 @@ EXTRAS = {
     "log": ("numpy", "pyarrow", "safetensors"),
     "record": ("torch", "onnx", "onnxscript"),
     "server": ("sqlalchemy", "alembic", "structlog", "prometheus_client", "scipy"),
+    "postgres": ("psycopg",),
     "demo": ("sklearn",),
     "ray": ("ray",),
 }
@@ -38,6 +39,7 @@ PURPOSES = {
     "log": "check logs, read .npz",
     "record": "record a training",
     "server": "serve, audit --local",
+    "postgres": "keep records in PostgreSQL",
     "demo": "stageaudit demo",
     "ray": "serve --executor ray",
 }
@@ -62,7 +64,7 @@ class Finding:
 
 
 def doctor(server: ServerOption = None, as_json: JsonOption = False) -> None:
-    """Check Python, extras, devices, disk, keys and the service, and say what to do.
+    """Check Python, extras, devices, disk, database, keys and the service, and say what to do.
 
     Exit code 1 when something is broken; a part that is merely not installed is a note.
     """
@@ -91,6 +93,8 @@ def examine(server: str | None) -> Iterator[Finding]:
         yield check_disk(name, folder, free_bytes=_free_bytes(folder))
     if data.executor == "ray":
         yield check_ray(data.ray)
+    if find_spec("sqlalchemy") is not None and find_spec("alembic") is not None:
+        yield check_records(data.records_at)
     yield check_key(data.keys_dir, trust=config_folder() / "trust.json")
     yield check_service(server)
 
@@ -155,6 +159,34 @@ def check_disk(name: str, folder: Path, *, free_bytes: int) -> Finding:
             remedy=f"Free some space: at least {ENOUGH_FREE_BYTES // GIBIBYTE} GiB.",
         )
     return Finding(check=name, status=Status.OK, found=found)
+
+
+def check_records(where: Path | str) -> Finding:
+    """Say whether the database of the settings answers and this version can use it."""
+    from service.records.describe import describe, place_of
+
+    if isinstance(where, Path) and not where.exists():
+        return Finding(
+            check="database",
+            status=Status.NOTE,
+            found=f"none at {where}",
+            remedy="`stageaudit serve` makes a SQLite file; STAGEAUDIT_RECORDS_URL names a server.",
+        )
+    try:
+        found = describe(where)
+    except AuditorError as error:
+        return Finding(
+            check="database",
+            status=Status.PROBLEM,
+            found=f"{place_of(where)}: {error.found}",
+            remedy=error.remedy,
+        )
+    schema = f"schema {found.revision}" if found.revision else "no schema yet"
+    return Finding(
+        check="database",
+        status=Status.OK,
+        found=f"{found.product} {found.version} at {found.place}, {schema}",
+    )
 
 
 def check_key(folder: Path, *, trust: Path) -> Finding:

@@ -46,6 +46,8 @@ def serve(
 ) -> None:
     """Run the service: gRPC, SQLite and a folder, one worker process a device.
 
+    Several services share a PostgreSQL by the settings records_url and blobs_dir (docs/runbook.md).
+
     Other commands on this machine find it by its data folder. SIGTERM or Ctrl-C drains it: running
     work is put back and goes on when it starts again; a second one ends it at once. With --json one
     line says where it listens, once it is ready.

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from auditor.errors import InternalError, PreconditionError, ResourceError
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.endings import end_audits
-from service.records.engine import Database
+from service.records.engine import Database, Isolation
+from service.records.front_end import ALONE, FrontEnd
 from service.records.history import add_event, start_audits
 from service.records.jobs import (
     AuditRow,
@@ -35,11 +36,15 @@ class SqlAudits:
     Args:
         database: Where the rows are.
         now: Seconds since 1970.
+        front_end: Which one plans and signs with these records.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, *, now: Callable[[], float], front_end: FrontEnd = ALONE
+    ) -> None:
         self._database = database
         self._now = now
+        self._front_end = front_end
 
     def create(self, new: NewAudit, *, gone: Collection[Digest]) -> tuple[AuditRow, StoredPlan]:
         """Store an audit, its missing actions and its request id in one transaction.
@@ -79,17 +84,53 @@ class SqlAudits:
 
         return self._database.write("create_audit", work)
 
+    def take(self, audit_id: str, *, seconds: float) -> bool:
+        """Reserve a live audit for this front end to plan or sign, for so long at most.
+
+        Returns:
+            False if the audit is over or another front end has it.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = self._now()
+            free = or_(
+                audit.c.carrier.is_(None),
+                audit.c.carrier == self._front_end.id,
+                audit.c.carried_until < now,
+            )
+            taken = connection.execute(
+                update(audit)
+                .where(audit.c.id == audit_id, audit.c.state.in_(LIVE_AUDITS), free)
+                .values(carrier=self._front_end.id, carried_until=now + seconds)
+            )
+            return bool(taken.rowcount == 1)
+
+        return self._database.write("take_audit", work, isolation=Isolation.ROWS)
+
     def append(
-        self, audit_id: str, actions: Sequence[NewAction], *, gone: Collection[Digest]
+        self,
+        audit_id: str,
+        actions: Sequence[NewAction],
+        *,
+        gone: Collection[Digest],
+        after_round: int,
     ) -> StoredPlan:
-        """Add a round of actions to a live audit and return how they met what was there."""
+        """Add a round of actions to a live audit and return how they met what was there.
+
+        Nothing is added when the audit is not at round ``after_round`` any more: somebody else
+        planned the next one.
+        """
 
         def work(connection: Connection) -> StoredPlan:
             now = self._now()
             row = connection.execute(
                 update(audit)
-                .where(audit.c.id == audit_id, audit.c.state.in_(LIVE_AUDITS))
-                .values(round=audit.c.round + 1, updated=now)
+                .where(
+                    audit.c.id == audit_id,
+                    audit.c.state.in_(LIVE_AUDITS),
+                    audit.c.round == after_round,
+                )
+                .values(round=after_round + 1, updated=now, carrier=None, carried_until=None)
                 .returning(audit.c.tenant, audit.c.round)
             ).one_or_none()
             if row is None:

@@ -67,8 +67,17 @@ def add_event(
 
 
 def start_audits(connection: Connection, audits: Collection[str], *, now: float) -> None:
-    """Move planned audits to RUNNING: some of their actions are on a device."""
-    for audit_id in dict.fromkeys(audits):
+    """Move planned audits to RUNNING: some of their actions are on a device.
+
+    One that another front end moves at the moment is left to it: claims never wait for one another.
+    """
+    planned = (
+        select(audit.c.id)
+        .where(audit.c.id.in_(list(audits)), audit.c.state == AuditState.PLANNED)
+        .order_by(audit.c.id)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    for audit_id in connection.scalars(planned).all():
         moved = connection.execute(
             update(audit)
             .where(audit.c.id == audit_id, audit.c.state == AuditState.PLANNED)

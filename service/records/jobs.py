@@ -275,10 +275,18 @@ class AuditRecords(Protocol):
             ResourceError: If the tenant has too many live audits.
         """
 
+    def take(self, audit: str, *, seconds: float) -> bool:
+        """Reserve a live audit to plan or sign it; False if it is over or somebody has it."""
+
     def append(
-        self, audit: str, actions: Sequence[NewAction], *, gone: Collection[Digest]
+        self,
+        audit: str,
+        actions: Sequence[NewAction],
+        *,
+        gone: Collection[Digest],
+        after_round: int,
     ) -> StoredPlan:
-        """Add a round of actions to a live audit."""
+        """Add a round of actions to a live audit that is at round ``after_round``."""
 
     def begin_signing(self, audit: str) -> bool:
         """Move an audit to SIGNING; False if it is over."""
@@ -381,13 +389,16 @@ class SchedulerRecords(Protocol):
     """What the scheduler looks at when it starts and when time passes."""
 
     def recover(self) -> int:
-        """Put back every leased action of workers that no longer exist; return how many."""
+        """Put back every action that this front end leased in an earlier life; return how many."""
 
     def expire(self) -> Mapping[Lease, LeasedAction]:
-        """Return leased actions whose lease has run out."""
+        """Return actions of this front end's workers whose lease has run out."""
+
+    def abandoned(self) -> Mapping[Lease, LeasedAction]:
+        """Return actions whose lease ran out at a front end that does nothing about it."""
 
     def settled(self) -> tuple[str, ...]:
-        """Return live audits with no action left to compute."""
+        """Return live audits with no action left to compute that nobody else carries on."""
 
     def overdue(self) -> tuple[str, ...]:
         """Return live audits past their deadline."""

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, select, update
 from auditor.plan.actions import ActionKey
 from service.failures import Failure
 from service.records.endings import end_audits
-from service.records.engine import Database
+from service.records.engine import Database, Isolation
+from service.records.front_end import ALONE, FrontEnd
 from service.records.history import add_event, start_audits
 from service.records.jobs import (
     Cancelled,
@@ -21,7 +22,13 @@ from service.records.jobs import (
     When,
 )
 from service.records.plans import chunks, count_unmet, revive
-from service.records.queue import audits_wanting, growing_groups, lease_group, ready_actions
+from service.records.queue import (
+    audits_wanting,
+    growing_groups,
+    lease_group,
+    lock_ready,
+    ready_actions,
+)
 from service.records.tables import action, action_dep
 from service.scheduler.batching import next_group
 from service.scheduler.ready import ReadyAction
@@ -35,11 +42,15 @@ class SqlLeases:
     Args:
         database: Where the rows are.
         now: Seconds since 1970.
+        front_end: Whose workers these are.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, *, now: Callable[[], float], front_end: FrontEnd = ALONE
+    ) -> None:
         self._database = database
         self._now = now
+        self._front_end = front_end
 
     def claim(
         self,
@@ -58,14 +69,26 @@ class SqlLeases:
             if when is When.AHEAD and ready:
                 growing = growing_groups(connection)
                 ready = tuple(row for row in ready if row.group_key not in growing)
-            chosen = next_group(ready, lanes_of=lanes_of, now=now, start_of=start_of)
-            if not chosen:
-                return None
-            group = lease_group(connection, chosen, owner=owner, now=now, until=now + lease_seconds)
+            while True:
+                chosen = next_group(ready, lanes_of=lanes_of, now=now, start_of=start_of)
+                if not chosen:
+                    return None
+                held = lock_ready(connection, chosen)
+                if held:
+                    break
+                taken = set(chosen)  # by another front end
+                ready = tuple(row for row in ready if row not in taken)
+            group = lease_group(
+                connection,
+                held,
+                owner=self._front_end.owner(owner),
+                now=now,
+                until=now + lease_seconds,
+            )
             start_audits(connection, [a for row in group.actions for a in row.audits], now=now)
             return group
 
-        return self._database.write("claim", work)
+        return self._database.write("claim", work, isolation=Isolation.ROWS)
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
         """Prolong leases and return those that are void."""
@@ -76,7 +99,7 @@ class SqlLeases:
                 lease for lease in leases if not _move(connection, lease, lease_until=until)
             )
 
-        return self._database.write("extend_leases", work)
+        return self._database.write("extend_leases", work, isolation=Isolation.ROWS)
 
     def complete(self, completions: Sequence[Completion]) -> Changed:
         """Store results of one group in one transaction and free what waited for them."""

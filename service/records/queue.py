@@ -73,6 +73,22 @@ def growing_groups(connection: Connection) -> frozenset[Digest]:
     return frozenset(Digest(key) for key in connection.scalars(query))
 
 
+def lock_ready(connection: Connection, chosen: Sequence[ReadyAction]) -> tuple[ReadyAction, ...]:
+    """Lock what is still ready of the chosen actions, for this transaction, and return it.
+
+    What another front end has locked or leased meanwhile is left out and not waited for. SQLite has
+    one writer and no such locks.
+    """
+    query = (
+        select(action.c.id)
+        .where(action.c.id.in_([ready.id for ready in chosen]), action.c.state == ActionState.READY)
+        .order_by(action.c.id)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    locked = frozenset(connection.scalars(query))
+    return tuple(ready for ready in chosen if ready.id in locked)
+
+
 def lease_group(
     connection: Connection,
     chosen: Sequence[ReadyAction],

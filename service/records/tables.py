@@ -58,6 +58,8 @@ audit = Table(
     Column("started", Float),
     Column("finished", Float),
     Column("updated", Float, nullable=False),
+    Column("carrier", String(64)),  # the front end that plans or signs it
+    Column("carried_until", Float),
     Index("ix_audit_tenant_id", "tenant", "id"),
     Index("ix_audit_state", "state"),
 )

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import final
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
 
 from service.records.engine import Database
+from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import Lease, LeasedAction, QueueRow
 from service.records.queue import leased_actions
 from service.records.queue_rows import queue_rows
 from service.records.tables import action, audit, audit_action
 from service.scheduler.leases import RETURN_LIMIT
 from service.scheduler.states import LIVE_AUDITS, ActionState
+
+ABANDONED_SECONDS = 2.0
+"""How long after its end a lease is left to the front end that gave it."""
 
 
 @final
@@ -21,17 +25,22 @@ class SqlUpkeep:
     Args:
         database: Where the rows are.
         now: Seconds since 1970.
+        front_end: Which one looks.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, *, now: Callable[[], float], front_end: FrontEnd = ALONE
+    ) -> None:
         self._database = database
         self._now = now
+        self._front_end = front_end
 
     def recover(self) -> int:
         """Put back every leased action of workers that no longer exist and return how many.
 
-        Workers end with their server, so when it starts every lease is void. Attempts are given
-        back, unless that happened too often: then something about the action ends servers.
+        Workers end with their front end, so when it starts its leases are void; those of others
+        are left to them or to their expiry. Attempts are given back, unless that happened too
+        often: then something about the action ends front ends.
         """
 
         def work(connection: Connection) -> int:
@@ -39,7 +48,7 @@ class SqlUpkeep:
             given_back = action.c.returned < RETURN_LIMIT
             moved = connection.execute(
                 update(action)
-                .where(action.c.state == ActionState.LEASED)
+                .where(action.c.state == ActionState.LEASED, self._front_end.owns)
                 .values(
                     state=ActionState.READY,
                     fence=action.c.fence + 1,
@@ -55,12 +64,23 @@ class SqlUpkeep:
         return self._database.write("recover", work)
 
     def expire(self) -> Mapping[Lease, LeasedAction]:
-        """Return leased actions whose lease has run out."""
+        """Return actions of this front end's workers whose lease has run out."""
+        return self._run_out(self._front_end.owns, seconds=0.0)
 
+    def abandoned(self) -> Mapping[Lease, LeasedAction]:
+        """Return actions whose lease ran out at a front end that does nothing about it.
+
+        One that lives ends its own leases first; one that does not has left these behind.
+        """
+        return self._run_out(~self._front_end.owns, seconds=ABANDONED_SECONDS)
+
+    def _run_out(
+        self, owned: ColumnElement[bool], *, seconds: float
+    ) -> Mapping[Lease, LeasedAction]:
         def work(connection: Connection) -> Mapping[Lease, LeasedAction]:
             now = self._now()
             query = select(action.c.id).where(
-                action.c.state == ActionState.LEASED, action.c.lease_until < now
+                action.c.state == ActionState.LEASED, action.c.lease_until < now - seconds, owned
             )
             rows = leased_actions(connection, list(connection.scalars(query)), now=now)
             return {row.lease: row for row in rows}
@@ -68,9 +88,15 @@ class SqlUpkeep:
         return self._database.read(work)
 
     def settled(self) -> tuple[str, ...]:
-        """Return live audits with no action left to compute."""
+        """Return live audits with no action left to compute that nobody else carries on."""
 
         def work(connection: Connection) -> tuple[str, ...]:
+            now = self._now()
+            free = or_(
+                audit.c.carrier.is_(None),
+                audit.c.carrier == self._front_end.id,
+                audit.c.carried_until < now,
+            )
             unfinished = (
                 select(audit_action.c.audit)
                 .join(action, action.c.id == audit_action.c.action)
@@ -78,7 +104,7 @@ class SqlUpkeep:
             )
             query = (
                 select(audit.c.id)
-                .where(audit.c.state.in_(LIVE_AUDITS), audit.c.id.not_in(unfinished))
+                .where(audit.c.state.in_(LIVE_AUDITS), free, audit.c.id.not_in(unfinished))
                 .order_by(audit.c.id)
             )
             return tuple(connection.scalars(query))

@@ -114,6 +114,10 @@ class Assignments:
         """Return a group and forget it."""
         return self._groups.pop(group_id, None)
 
+    def restore(self, assignment: Assignment) -> None:
+        """Take a group back that :meth:`take` or :meth:`remove_worker` returned."""
+        self._groups[assignment.id] = assignment
+
     def held_by(self, worker: str) -> Iterator[Assignment]:
         """Yield a worker's groups in the order in which it runs them."""
         return (a for a in self._groups.values() if a.worker == worker)

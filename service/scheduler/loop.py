@@ -14,7 +14,7 @@ from typing import final
 import structlog
 
 from auditor.edge.clock import Clock
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, UnavailableError
 from auditor.plan.actions import ActionKey
 from service.executors.base import Executor, WorkerEvent
 from service.records.jobs import Lease, SchedulerRecords
@@ -22,6 +22,8 @@ from service.scheduler.reactions import Reactions
 from service.telemetry import Telemetry
 
 UPKEEP_SECONDS = 1.0
+TRUST_SECONDS = 5.0
+"""How long after the database was away other front ends may take to renew their leases."""
 
 COUNT_REST = 20.0
 """Counting the queue rests so many times as long as it took: a long queue is counted less often."""
@@ -90,6 +92,8 @@ class Scheduler:
         self._next_upkeep = clock.monotonic()
         self._next_count = clock.monotonic()
         self._became_idle = threading.Event()
+        self._kept: list[Event] = []
+        self._trust_again = clock.monotonic()
 
     def report(self, event: Event) -> None:
         """Take an event, from any thread."""
@@ -113,7 +117,7 @@ class Scheduler:
     def turn(self, *, timeout_seconds: float) -> None:
         """Wait for an event, handle all there are, then see what time and room allow."""
         for event in self._take(timeout_seconds):
-            self._guarded(partial(self._handle, event), what=type(event).__name__)
+            self._guarded(partial(self._handle_or_keep, event), what=type(event).__name__)
         if self._clock.monotonic() >= self._next_upkeep:
             self._guarded(self._do_upkeep, what="upkeep")
         self._guarded(self._reactions.hand_out, what="hand out")
@@ -149,6 +153,15 @@ class Scheduler:
         except Exception:  # noqa: BLE001 - whatever it is, the other audits go on
             _log.exception("scheduler step failed", step=what)
 
+    def _handle_or_keep(self, event: Event) -> None:
+        """Handle an event, or keep it until the database is back."""
+        try:
+            self._handle(event)
+        except UnavailableError:
+            if event not in self._kept:
+                self._kept.append(event)
+            raise
+
     def _handle(self, event: Event) -> None:
         match event:
             case Wake(settled=settled):
@@ -163,10 +176,13 @@ class Scheduler:
                 self._reactions.handle(event)
 
     def _do_upkeep(self) -> None:
-        self._next_upkeep = self._clock.monotonic() + UPKEEP_SECONDS
-        expired = self._upkeep.expire()
-        if expired:
-            self._reactions.expired(expired)
+        now = self._clock.monotonic()
+        self._next_upkeep = now + UPKEEP_SECONDS
+        self._guarded(self._handle_kept, what="kept events")
+        if self._kept:  # the database is away, and heartbeats that came in time are not in it
+            self._trust_again = now + TRUST_SECONDS
+        else:
+            self._end_leases(now)
         self._reactions.overdue(self._upkeep.overdue())
         self._reactions.carry_on(self._upkeep.settled())
         if self._clock.monotonic() >= self._next_count:
@@ -178,10 +194,32 @@ class Scheduler:
         now = self._clock.monotonic()
         self._next_count = now + COUNT_REST * (now - started)
 
+    def _end_leases(self, now: float) -> None:
+        """Put back what workers and front ends hold that do not answer any more."""
+        try:
+            expired = self._upkeep.expire()
+            abandoned = self._upkeep.abandoned()
+        except UnavailableError:
+            self._trust_again = now + TRUST_SECONDS
+            raise
+        if expired:
+            self._reactions.expired(expired)
+        if abandoned and now >= self._trust_again:
+            self._reactions.abandoned(abandoned)
+
+    def _handle_kept(self) -> None:
+        """Handle again what came while the database was away."""
+        for event in tuple(self._kept):
+            self._kept.remove(event)
+            self._handle_or_keep(event)
+
     def _patience(self) -> float:
         """Return how long nothing can become due."""
         wait = max(0.0, self._next_upkeep - self._clock.monotonic())
-        moment = self._upkeep.next_retry()
+        try:
+            moment = self._upkeep.next_retry()
+        except UnavailableError:  # the next upkeep says so
+            return wait
         if moment is None:
             return wait
         return max(0.0, min(wait, moment - self._clock.now().timestamp()))

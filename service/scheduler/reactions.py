@@ -1,13 +1,14 @@
 """What the scheduler does about each event of a worker; called by the loop, on its thread."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never, final
 
 import structlog
 
-from auditor.errors import AuditorError, InternalError
+from auditor.errors import AuditorError, InternalError, UnavailableError
 from auditor.plan.actions import ActionKey
 from service.executors.base import (
     Executor,
@@ -139,6 +140,10 @@ class Reactions:
             self._executor.end(worker)
         self._apply(self._setbacks.expired(actions))
 
+    def abandoned(self, actions: Mapping[Lease, LeasedAction]) -> None:
+        """Leases ran out at a front end that is gone."""
+        self._apply(self._setbacks.abandoned(actions))
+
     def overdue(self, audits: Iterable[str]) -> None:
         """Deadlines of audits have come."""
         for audit in audits:
@@ -232,11 +237,6 @@ class Reactions:
         group = self._take(event.group)
         if group is None:
             return
-        self._expected.learn(
-            group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
-        )
-        self._shares.correct(group.charge, seconds=event.compute_seconds)
-        self._learn_memory(group, event)
         leases = {action.key: action.lease for action in group.actions}
         lanes = len(event.results)
         completions = [
@@ -252,8 +252,14 @@ class Reactions:
             if result.key in leases
         ]
         if completions:
+            with self._kept_if_unavailable(group):
+                self._apply(self._leases.complete(completions))
             self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
-            self._apply(self._leases.complete(completions))
+        self._expected.learn(
+            group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
+        )
+        self._shares.correct(group.charge, seconds=event.compute_seconds)
+        self._learn_memory(group, event)
 
     def _learn_memory(self, group: Assignment, event: GroupDone) -> None:
         lanes = len(event.results)
@@ -276,27 +282,40 @@ class Reactions:
         group = self._take(event.group)
         if group is None:
             return
-        match event:
-            case GroupFailed(failure=failure):
-                if ran_out_of_memory(failure):
-                    self._memory.ran_out(group.kind, group.key, lanes=len(group.actions))
-                self._apply(self._setbacks.failed(group, failure))
-            case GroupAbandoned():
-                self._shares.correct(group.charge, seconds=0)
-                self._apply(self._setbacks.interrupted(group))
+        with self._kept_if_unavailable(group):
+            match event:
+                case GroupFailed(failure=failure):
+                    self._apply(self._setbacks.failed(group, failure))
+                    if ran_out_of_memory(failure):
+                        self._memory.ran_out(group.kind, group.key, lanes=len(group.actions))
+                case GroupAbandoned():
+                    self._apply(self._setbacks.interrupted(group))
+                    self._shares.correct(group.charge, seconds=0)
 
     def _worker_ended(self, event: WorkerEnded) -> None:
+        held = self._assignments.remove_worker(event.worker)
+        self._on_workers(self._assignments.workers)
+        with self._kept_if_unavailable(*held):
+            for group in held:
+                self._telemetry.group_left(group)
+                if group.started and not self._draining:
+                    self._apply(self._setbacks.worker_ended(group, event.death))
+                else:
+                    self._apply(self._setbacks.interrupted(group))
         if not self._draining:
             self._telemetry.worker_ended(event.device, event.death)
         self._memory.remove_worker(event.worker)
         self._telemetry.worker_gone(event.worker)
-        for group in self._assignments.remove_worker(event.worker):
-            self._telemetry.group_left(group)
-            if group.started and not self._draining:
-                self._apply(self._setbacks.worker_ended(group, event.death))
-            else:
-                self._apply(self._setbacks.interrupted(group))
-        self._on_workers(self._assignments.workers)
+
+    @contextmanager
+    def _kept_if_unavailable(self, *groups: Assignment) -> Iterator[None]:
+        """Keep what ended while the database is away: the loop tells of it again."""
+        try:
+            yield
+        except UnavailableError:
+            for group in groups:
+                self._assignments.restore(group)
+            raise
 
     def _extend(self, worker: str) -> None:
         leases = [a.lease for group in self._assignments.held_by(worker) for a in group.actions]

@@ -94,6 +94,15 @@ class Setbacks:
             lease: after_expiry(action, policy=policy) for lease, action in actions.items()
         })
 
+    def abandoned(self, actions: Mapping[Lease, LeasedAction]) -> Changed:
+        """Leases ran out at a front end that is gone: its workers ended with it."""
+        self._telemetry.leases_expired(len(actions))
+        policy = self._policy()
+        lost = _worker_lost()
+        return self._leases.put_back({
+            lease: after_interruption(action, lost, policy) for lease, action in actions.items()
+        })
+
     def _write(
         self, group: Assignment, decisions: Mapping[Lease, Retry | GiveUp], *, reason: str
     ) -> Changed:

@@ -1,4 +1,4 @@
-"""What every implementation of the job records does; SQLite today."""
+"""What every implementation of the job records does: SQLite and PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +27,8 @@ FAILURE = Failure(code="NUMERICAL_FAILURE", where="steps[3]", expected="x", foun
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(tmp_path / "records.sqlite", FakeClock())
+def records(records_at: Path | str) -> Iterator[Records]:
+    opened = Records(records_at, FakeClock())
     yield opened
     opened.database.close()
 
@@ -489,7 +489,9 @@ def test_append_adds_a_round_and_only_what_is_new(records: Records) -> None:
     assert group is not None
     records.leases.complete([completion(group.actions[0])])
 
-    plan = records.audits.append(new.id, [make_action("a"), make_action("b", "a")], gone=())
+    plan = records.audits.append(
+        new.id, [make_action("a"), make_action("b", "a")], gone=(), after_round=1
+    )
 
     assert (plan.new, plan.cached, plan.settled) == ((key("b"),), (key("a"),), False)
     assert records.reader.get(TENANT, new.id).round == 2
@@ -501,7 +503,7 @@ def test_append_to_an_audit_that_is_over_changes_nothing(records: Records) -> No
     records.audits.create(new, gone=())
     records.audits.end(new.id, failure=None)
 
-    plan = records.audits.append(new.id, [make_action("b")], gone=())
+    plan = records.audits.append(new.id, [make_action("b")], gone=(), after_round=1)
 
     assert plan.new == ()
     assert records.claim() is None

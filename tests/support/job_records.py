@@ -10,6 +10,7 @@ from service.records.audits import SqlAudits
 from service.records.base import RequestKey
 from service.records.catalogue import SqlCatalogue
 from service.records.engine import Database, open_engine
+from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import Completion, LeasedAction, LeasedGroup, NewAction, NewAudit, When
 from service.records.leases import SqlLeases
 from service.records.migrate import migrate
@@ -23,19 +24,19 @@ _counter = itertools.count()
 
 @final
 class Records:
-    """Every kind of record over one database file and a clock."""
+    """Every kind of record over one database and a clock, as one front end has them."""
 
-    def __init__(self, path: Path, clock: FakeClock) -> None:
-        engine = open_engine(path)
+    def __init__(self, where: Path | str, clock: FakeClock, *, front_end: FrontEnd = ALONE) -> None:
+        engine = open_engine(where)
         migrate(engine)
         self.clock = clock
         self.database = Database(
             engine, observe_seconds=lambda _name, _seconds: None, monotonic=clock.monotonic
         )
-        self.audits = SqlAudits(self.database, now=clock.seconds)
+        self.audits = SqlAudits(self.database, now=clock.seconds, front_end=front_end)
         self.reader = SqlAuditReader(self.database)
-        self.leases = SqlLeases(self.database, now=clock.seconds)
-        self.upkeep = SqlUpkeep(self.database, now=clock.seconds)
+        self.leases = SqlLeases(self.database, now=clock.seconds, front_end=front_end)
+        self.upkeep = SqlUpkeep(self.database, now=clock.seconds, front_end=front_end)
         self.catalogue = SqlCatalogue(self.database, now=clock.seconds)
 
     def claim(self, *, max_lanes: int = 64, when: When = When.NOW) -> LeasedGroup | None:

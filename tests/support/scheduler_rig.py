@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.notices import Notices
 from service.planning import PlannedRound
 from service.records.checks import SqlLogChecks
+from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import (
     ActionRow,
     AuditRow,
@@ -23,7 +24,7 @@ from service.records.jobs import (
     SignedReport,
 )
 from service.records.upkeep import SqlUpkeep
-from service.rounds import CheckEnding, Rounds
+from service.rounds import CheckEnding, RoundPlanner, Rounds
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.overview import Overview
@@ -139,10 +140,17 @@ class SlowCount:
 class Rig:
     """One worker, a scheduler that turns when a test says so, and a clock that stands still."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        front_end: FrontEnd = ALONE,
+        clock: FakeClock | None = None,
+        planner: RoundPlanner | None = None,
+    ) -> None:
         self._answered: set[int] = set()
-        self.clock = FakeClock()
-        self.records = Records(path, self.clock)
+        self.clock = clock or FakeClock()
+        self.records = Records(where, self.clock, front_end=front_end)
         self.blobs = MemoryBlobs()
         self.upkeep = SlowCount(self.records.upkeep, self.clock)
         self.executor = FakeExecutor()
@@ -156,7 +164,7 @@ class Rig:
         self.rounds = Rounds(
             audits=self.records.audits,
             reader=self.records.reader,
-            planner=self.planner,
+            planner=planner or self.planner,
             finisher=self.finisher,
             checks=CheckEnding(
                 judge=self.judge,
@@ -226,6 +234,13 @@ class Rig:
             if failing in {action.key for action in group.actions}:
                 self.turn(GroupFailed(worker=WORKER, group=group_id, failure=failure))
             else:
+                self.turn(self._done(group_id, group, seconds=1.0))
+
+    def answer_waiting(self) -> None:
+        """Answer every group that waits for an answer."""
+        for _, group_id, group in self.executor.submitted:
+            if group_id not in self._answered:
+                self._answered.add(group_id)
                 self.turn(self._done(group_id, group, seconds=1.0))
 
     def _done(self, group_id: int, group: LeasedGroup, *, seconds: float) -> GroupDone:

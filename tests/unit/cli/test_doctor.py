@@ -15,11 +15,14 @@ from service.cli.doctor import (
     check_key,
     check_python,
     check_ray,
+    check_records,
     check_service,
     doctor,
 )
 from service.config import RayConfig
 from service.keys import add_trusted_key, create_signing_key
+from service.records.engine import open_engine
+from service.records.migrate import migrate
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,30 @@ def test_full_disk_is_a_problem(missing: int, status: Status, tmp_path: Path) ->
     finding = check_disk("data", tmp_path, free_bytes=ENOUGH_FREE_BYTES - missing)
 
     assert finding.status is status
+
+
+def test_no_database_is_a_note(tmp_path: Path) -> None:
+    assert check_records(tmp_path / "records.sqlite").status is Status.NOTE
+
+
+def test_a_database_is_named_with_its_schema(records_at: Path | str) -> None:
+    engine = open_engine(records_at)
+    revision = migrate(engine)
+    engine.dispose()
+
+    finding = check_records(records_at)
+
+    assert finding.status is Status.OK
+    assert f"schema {revision}" in finding.found
+    assert ("SQLite" in finding.found) is isinstance(records_at, Path)
+
+
+def test_a_database_that_is_away_is_a_problem_named_without_its_password() -> None:
+    finding = check_records("postgresql+psycopg://me:secret@/any?host=/nowhere")
+
+    assert finding.status is Status.PROBLEM
+    assert "me:***@" in finding.found
+    assert "runs" in finding.remedy
 
 
 def test_no_key_is_a_note(tmp_path: Path) -> None:

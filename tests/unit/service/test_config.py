@@ -53,6 +53,29 @@ def test_building_a_config_reads_no_environment(monkeypatch: pytest.MonkeyPatch)
     assert ServiceConfig().port != 1
 
 
+def test_records_are_in_the_data_folder_unless_a_url_says_where(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://me:secret@db.example/records"
+    alone = ServiceConfig(data_dir=tmp_path)
+    shared = load_service_config(flags={"records_url": url, "blobs_dir": tmp_path / "blobs"})
+
+    assert (alone.records_at, alone.blobs_root) == (tmp_path / "records.sqlite", tmp_path)
+    assert (shared.records_at, shared.blobs_root) == (url, tmp_path / "blobs")
+    assert "secret" not in repr(shared)
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@db/x", "postgresql://me:secret@db/x"])
+def test_another_database_is_refused_without_telling_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEAUDIT_RECORDS_URL", url)
+
+    with pytest.raises(InputError, match="postgresql\\+psycopg") as caught:
+        load_service_config()
+
+    assert caught.value.where == "records_url"
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["port = -1", "prot = 1", "port =", "[limits]\nblob_bytes = 0"])
 def test_wrong_file_is_an_input_error(home: Path, text: str) -> None:
     with pytest.raises(InputError):

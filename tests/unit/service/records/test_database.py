@@ -1,5 +1,6 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,23 @@ from service.records.tables import metadata, tenant
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(tmp_path / "records.sqlite")
+def database(records_at: Path | str) -> Iterator[Database]:
+    opened = open_database(records_at)
     yield opened
     opened.close()
 
 
-def open_database(path: Path) -> Database:
-    engine = open_engine(path)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_at(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Say where there is a database without a schema."""
+    if request.param == "sqlite":
+        return tmp_path / "records.sqlite"
+    url: str = request.getfixturevalue("postgres").empty()
+    return url
+
+
+def open_database(where: Path | str) -> Database:
+    engine = open_engine(where)
     migrate(engine)
     return Database(engine, observe_seconds=lambda _name, _seconds: None, monotonic=lambda: 0.0)
 
@@ -31,12 +41,20 @@ def add_tenant(database: Database, name: str) -> None:
     database.write("add", lambda connection: connection.execute(insert(tenant), row))
 
 
+def in_threads(*work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def tenants(database: Database) -> list[str]:
     return database.read(lambda c: list(c.scalars(select(tenant.c.id).order_by(tenant.c.id))))
 
 
-def test_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "records.sqlite")
+def test_migrations_make_exactly_the_tables(empty_at: Path | str) -> None:
+    engine = open_engine(empty_at)
     migrate(engine)
 
     with engine.connect() as connection:
@@ -47,9 +65,9 @@ def test_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
     assert differences == []
 
 
-def test_migrating_twice_changes_nothing(database: Database, tmp_path: Path) -> None:
+def test_migrating_twice_changes_nothing(database: Database, records_at: Path | str) -> None:
     add_tenant(database, "a")
-    engine = open_engine(tmp_path / "records.sqlite")
+    engine = open_engine(records_at)
 
     assert migrate(engine) == migrate(engine)
 
@@ -57,8 +75,24 @@ def test_migrating_twice_changes_nothing(database: Database, tmp_path: Path) -> 
     assert tenants(database) == ["a"]
 
 
-def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "records.sqlite")
+def test_front_ends_that_start_together_migrate_in_turn(empty_at: Path | str) -> None:
+    revisions: list[str] = []
+    together = threading.Barrier(3)
+
+    def start() -> None:
+        engine = open_engine(empty_at)
+        together.wait()
+        revisions.append(migrate(engine))
+        engine.dispose()
+
+    in_threads(*[start] * 3)
+
+    assert len(revisions) == 3
+    assert len(set(revisions)) == 1
+
+
+def test_a_newer_schema_is_refused_untouched(empty_at: Path | str) -> None:
+    engine = open_engine(empty_at)
     migrate(engine)
     with engine.connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -75,11 +109,12 @@ def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5000)],
 )
-def test_connections_are_durable_and_checked(
-    database: Database, pragma: str, value: object
-) -> None:
+def test_connections_are_durable_and_checked(tmp_path: Path, pragma: str, value: object) -> None:
+    database = open_database(tmp_path / "records.sqlite")
+
     found = database.read(lambda c: c.execute(text(f"PRAGMA {pragma}")).scalar_one())
 
+    database.close()
     assert found == value
 
 
@@ -105,14 +140,7 @@ def test_a_reader_sees_one_snapshot_while_others_write(database: Database) -> No
 
 
 def test_writes_from_many_threads_all_arrive(database: Database) -> None:
-    threads = [
-        threading.Thread(target=add_tenant, args=(database, f"t{number:02d}"))
-        for number in range(16)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*[partial(add_tenant, database, f"t{number:02d}") for number in range(16)])
 
     assert len(tenants(database)) == 16
 
