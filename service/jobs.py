@@ -33,6 +33,7 @@ from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
+from service.saved_states import SavedStates
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
 from service.scheduler.memory import MemoryModel
@@ -202,7 +203,14 @@ def open_jobs(host: Host) -> Jobs:
             max_lanes=config.max_lanes, lease_seconds=config.lease_seconds, memory=memory
         ),
     )
-    scheduler = Scheduler(reactions, upkeep, executor=executor, telemetry=telemetry, clock=clock)
+    scheduler = Scheduler(
+        reactions,
+        upkeep,
+        executor=executor,
+        telemetry=telemetry,
+        clock=clock,
+        saved=SavedStates(config.data_dir),
+    )
     submission = Submission(
         audits=audits,
         reader=reader,
@@ -259,4 +267,5 @@ def _worker_settings(host: Host) -> WorkerSettings:
         heartbeat_seconds=host.config.heartbeat_seconds,
         engine=host.engine,
         device_memory_bytes=host.config.device_memory_bytes,
+        save_seconds=host.config.save_seconds,
     )

@@ -9,6 +9,7 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
+from service.records.saved_step import SavedStep
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState, AuditState
 
@@ -136,6 +137,7 @@ class LeasedAction:
     audits: tuple[str, ...]
     fixed_bytes: int = 0
     lane_bytes: int = 0
+    saved: Digest | None = None  #: the state that it may go on from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -367,6 +369,9 @@ class LeaseRecords(Protocol):
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
         """Prolong leases and return those that are void."""
 
+    def save(self, saved: Mapping[Lease, SavedStep]) -> int:
+        """Note where leased actions can go on from and return how many leases still held."""
+
     def complete(self, completions: Sequence[Completion]) -> Changed:
         """Store results of one group in one transaction and free what waited for them."""
 
@@ -385,6 +390,9 @@ class SchedulerRecords(Protocol):
 
     def expire(self) -> Mapping[Lease, LeasedAction]:
         """Return leased actions whose lease has run out."""
+
+    def saved(self) -> frozenset[Digest]:
+        """Return the states that pending actions may go on from."""
 
     def settled(self) -> tuple[str, ...]:
         """Return live audits with no action left to compute."""

@@ -18,10 +18,12 @@ from auditor.errors import AuditorError
 from auditor.plan.actions import ActionKey
 from service.executors.base import Executor, WorkerEvent
 from service.records.jobs import Lease, SchedulerRecords
+from service.saved_states import SavedStates
 from service.scheduler.reactions import Reactions
 from service.telemetry import Telemetry
 
 UPKEEP_SECONDS = 1.0
+SWEEP_SECONDS = 60.0
 
 COUNT_REST = 20.0
 """Counting the queue rests so many times as long as it took: a long queue is counted less often."""
@@ -69,6 +71,7 @@ class Scheduler:
         executor: Told to drain.
         telemetry: What operators are told.
         clock: Wall time for leases and retries.
+        saved: Swept of states that nothing goes on from any more.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Scheduler:
         executor: Executor,
         telemetry: Telemetry,
         clock: Clock,
+        saved: SavedStates,
     ) -> None:
         self._reactions = reactions
         self._upkeep = upkeep
@@ -87,8 +91,9 @@ class Scheduler:
         self._clock = clock
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopped = False
-        self._next_upkeep = clock.monotonic()
         self._next_count = clock.monotonic()
+        self._saved = saved
+        self._next_upkeep = self._next_sweep = clock.monotonic()
         self._became_idle = threading.Event()
 
     def report(self, event: Event) -> None:
@@ -171,6 +176,9 @@ class Scheduler:
         self._reactions.carry_on(self._upkeep.settled())
         if self._clock.monotonic() >= self._next_count:
             self._count_queue()
+        if self._clock.monotonic() >= self._next_sweep:
+            self._next_sweep = self._clock.monotonic() + SWEEP_SECONDS
+            self._saved.sweep(self._upkeep.saved())
 
     def _count_queue(self) -> None:
         started = self._clock.monotonic()

@@ -24,6 +24,7 @@ from service.records.jobs import (
 )
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
+from service.saved_states import SavedStates
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.overview import Overview
@@ -145,6 +146,7 @@ class Rig:
         self.records = Records(path, self.clock)
         self.blobs = MemoryBlobs()
         self.upkeep = SlowCount(self.records.upkeep, self.clock)
+        self.saved = SavedStates(path.parent)
         self.executor = FakeExecutor()
         self.planner = FakePlanner(self.blobs)
         self.finisher = FakeFinisher()
@@ -187,6 +189,7 @@ class Rig:
             executor=self.executor,
             telemetry=telemetry,
             clock=self.clock,
+            saved=self.saved,
         )
         self.executor.start(self.scheduler.report)
         self.turn()
@@ -216,7 +219,7 @@ class Rig:
 
     def answer(self, *, seconds: float = 1.0) -> GroupDone:
         """Return the event with results of every action of that group, stored as blobs."""
-        return self._done(*self.running(), seconds=seconds)
+        return self.answer_to(*self.running(), seconds=seconds)
 
     def answer_all(self, *, failing: ActionKey, failure: Failure) -> None:
         """Answer every group that waits for an answer; those with ``failing`` in them fail."""
@@ -226,9 +229,10 @@ class Rig:
             if failing in {action.key for action in group.actions}:
                 self.turn(GroupFailed(worker=WORKER, group=group_id, failure=failure))
             else:
-                self.turn(self._done(group_id, group, seconds=1.0))
+                self.turn(self.answer_to(group_id, group, seconds=1.0))
 
-    def _done(self, group_id: int, group: LeasedGroup, *, seconds: float) -> GroupDone:
+    def answer_to(self, group_id: int, group: LeasedGroup, *, seconds: float = 1.0) -> GroupDone:
+        """Return the event with results of every action of a group, stored as blobs."""
         results = tuple(
             ActionDone(
                 key=action.key,
