@@ -9,6 +9,7 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
+from service.records.checked_log import CheckedLog
 from service.records.saved_step import SavedStep
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState, AuditState
@@ -221,16 +222,6 @@ class SignedReport:
     bundle_size_bytes: int
     keyid: str
     attachments: Mapping[Digest, int] = field(default_factory=dict)  #: further blobs and sizes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckedLog:
-    """What a check found out about a log."""
-
-    complete: bool  #: every segment was replayed
-    consistent: bool
-    causes: tuple[str, ...]
-    verdict: str  #: canonical JSON of :class:`auditor.audit.log_verdict.LogVerdict`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

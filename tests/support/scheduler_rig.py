@@ -12,11 +12,11 @@ from service.failures import Failure
 from service.metrics import Metrics
 from service.notices import Notices
 from service.planning import PlannedRound
+from service.records.checked_log import CheckedLog
 from service.records.checks import SqlLogChecks
 from service.records.jobs import (
     ActionRow,
     AuditRow,
-    CheckedLog,
     LeasedGroup,
     NewAction,
     QueueRow,
