@@ -147,6 +147,8 @@ class ServiceConfig(BaseModel):
             what is free when it starts, on the CPU shared between workers.
         lease_seconds: How long a worker holds an action without a heartbeat.
         heartbeat_seconds: How often a worker's leases are renewed.
+        save_seconds: How long a worker computes between two saves of the trajectories under way,
+            from which another one goes on after a crash.
         max_attempts: How often an action is tried.
         drain_seconds: How long a stopping service goes on accepting calls.
         grace_seconds: How long calls and blocks under way may take after that.
@@ -170,6 +172,7 @@ class ServiceConfig(BaseModel):
     device_memory_bytes: Positive | None = None
     lease_seconds: Annotated[float, Field(gt=0)] = 30
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10
+    save_seconds: Seconds = 60
     max_attempts: Positive = 3
     drain_seconds: Seconds = 1
     grace_seconds: Seconds = 10

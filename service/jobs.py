@@ -41,6 +41,7 @@ from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
+from service.saved_states import SavedStates
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Stop
 from service.scheduler.memory import MemoryModel
@@ -220,7 +221,14 @@ def open_jobs(host: Host) -> Jobs:
             max_lanes=config.max_lanes, lease_seconds=config.lease_seconds, memory=memory
         ),
     )
-    scheduler = Scheduler(reactions, upkeep, executor=executor, telemetry=telemetry, clock=clock)
+    scheduler = Scheduler(
+        reactions,
+        upkeep,
+        executor=executor,
+        telemetry=telemetry,
+        clock=clock,
+        saved=SavedStates(config.blobs_root),
+    )
     submission = Submission(
         audits=audits,
         reader=reader,
@@ -293,4 +301,5 @@ def _worker_settings(host: Host) -> WorkerSettings:
         heartbeat_seconds=config.heartbeat_seconds,
         engine=host.engine,
         device_memory_bytes=config.device_memory_bytes,
+        save_seconds=config.save_seconds,
     )

@@ -16,11 +16,11 @@ from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes, digest_of
 from service.planning import AuditPlanner
 from service.records.base import CatalogueRecords, RequestKey
+from service.records.checked_log import CheckedLog
 from service.records.jobs import (
     ActionRow,
     AuditReader,
     AuditRow,
-    CheckedLog,
     NewAction,
     NewAudit,
 )

@@ -137,6 +137,13 @@ class Metrics:
             "Worker processes started again.",
             ("device", "reason"),
         )
+        self.states_saved = self._counter(
+            "stageaudit_states_saved_total", "States of running trajectories that were stored."
+        )
+        self.steps_resumed = self._counter(
+            "stageaudit_steps_resumed_total",
+            "Steps that were not computed again, because a state after them was stored.",
+        )
         self.oom_splits = self._counter(
             "stageaudit_oom_splits_total", "Groups halved because memory ran out.", ("kind",)
         )

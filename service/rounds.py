@@ -10,13 +10,13 @@ from auditor.stagelog.digest import Digest
 from service.failures import AuditDeadlineError, failure_of
 from service.notices import Notices
 from service.planning import PlannedRound
+from service.records.checked_log import CheckedLog
 from service.records.jobs import (
     ActionRow,
     AuditReader,
     AuditRecords,
     AuditRow,
     Cancelled,
-    CheckedLog,
     LogCheckRecords,
     NewAction,
     SignedReport,

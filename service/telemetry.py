@@ -116,6 +116,15 @@ class Telemetry:
             worker=group.worker,
         )
 
+    def group_resumed(self, group: Assignment, *, steps: int) -> None:
+        """A group went on from saved states."""
+        self._metrics.steps_resumed.inc(steps)
+        _log.info("group resumed", kind=group.kind, steps=steps, worker=group.worker)
+
+    def states_saved(self, count: int) -> None:
+        """States of a running group were stored."""
+        self._metrics.states_saved.inc(count)
+
     def split_for_memory(self, group: Assignment) -> None:
         """A group was halved because memory ran out."""
         self._metrics.oom_splits.labels(kind=group.kind).inc()

@@ -35,6 +35,7 @@ from service.executors.wire import (
     Drain,
     Failed,
     Ready,
+    Resumed,
     RunGroup,
     Started,
     Stepped,
@@ -42,6 +43,8 @@ from service.executors.wire import (
     WireResult,
     encode,
 )
+from service.saved_states import SavedStates
+from service.saving import Saving
 
 PROGRESS_SECONDS = 0.1
 EXIT_DEVICE_LOST = 70
@@ -123,6 +126,7 @@ class GroupRunner:
         inbox: What is asked for.
         outbox: Where answers go.
         meter: Measures what groups need.
+        saving: Stores where actions are.
     """
 
     def __init__(
@@ -133,12 +137,14 @@ class GroupRunner:
         inbox: Inbox,
         outbox: Outbox,
         meter: MemoryMeter,
+        saving: Saving,
     ) -> None:
         self._engine = engine
         self._meter = meter
         self._blobs = blobs
         self._inbox = inbox
         self._outbox = outbox
+        self._saving = saving
         self._progress_at = 0.0
 
     def run(self, group: RunGroup) -> None:
@@ -163,25 +169,34 @@ class GroupRunner:
         if self._inbox.draining.is_set():
             raise _GroupStopped
         self._outbox.send(Started(group=group.group))
+        started = time.monotonic()
+        steps = self._saving.begin(group.actions)
+        if steps:
+            self._outbox.send(Resumed(group=group.group, steps=steps))
         while actions := self._inbox.wanted(group):
             try:
-                return self._compute(group, actions)
+                results = self._compute(group, actions)
+                seconds = time.monotonic() - started
+                return Done(
+                    group=group.group,
+                    results=results,
+                    compute_seconds=seconds,
+                    peak_bytes=self._meter.peak_bytes(),
+                )
             except _GroupStopped:
                 if self._inbox.draining.is_set():
                     raise
-                # Some lanes are cancelled: the others start again without them.
+                # Some lanes are cancelled: the others go on without them.
         return Done(group=group.group, results=(), compute_seconds=0.0)
 
-    def _compute(self, group: RunGroup, actions: tuple[WireAction, ...]) -> Record:
-        started = time.monotonic()
+    def _compute(self, group: RunGroup, actions: tuple[WireAction, ...]) -> tuple[WireResult, ...]:
         self._meter.begin()
         outcomes = self._engine.execute(
             [_SPEC.validate_json(action.spec) for action in actions],
             results={ActionKey(key): Digest(value) for key, value in group.results.items()},
             on_block=self._on_block(group, actions),
         )
-        seconds = time.monotonic() - started
-        results = tuple(
+        return tuple(
             WireResult(
                 key=action.key,
                 fence=action.fence,
@@ -191,18 +206,17 @@ class GroupRunner:
             )
             for action, outcome in zip(actions, outcomes, strict=True)
         )
-        return Done(
-            group=group.group,
-            results=results,
-            compute_seconds=seconds,
-            peak_bytes=self._meter.peak_bytes(),
-        )
 
     def _on_block(
         self, group: RunGroup, actions: tuple[WireAction, ...]
     ) -> Callable[[int, int], None]:
         def on_block(done: int, total: int) -> None:
-            if self._inbox.draining.is_set() or self._inbox.wanted(group) != actions:
+            draining, wanted = self._inbox.draining.is_set(), self._inbox.wanted(group)
+            if draining or self._saving.due:
+                saved = self._saving.save(group.group, wanted)
+                if saved is not None:
+                    self._outbox.send(saved)
+            if draining or wanted != actions:
                 raise _GroupStopped
             now = time.monotonic()
             if now - self._progress_at >= PROGRESS_SECONDS:
@@ -288,7 +302,13 @@ def _serve() -> int:
     budget = configure.memory_bytes or meter.budget_bytes(workers=configure.workers)
     outbox.send(Ready(memory_bytes=budget))
     threading.Thread(target=_beat, args=(outbox, configure.heartbeat_seconds), daemon=True).start()
-    runner = GroupRunner(engine, blobs, inbox=inbox, outbox=outbox, meter=meter)
+    saving = Saving(
+        engine,
+        SavedStates(Path(configure.blobs_root)),
+        seconds=configure.save_seconds,
+        monotonic=time.monotonic,
+    )
+    runner = GroupRunner(engine, blobs, inbox=inbox, outbox=outbox, meter=meter, saving=saving)
     while True:
         runner.run(inbox.groups.get())
 

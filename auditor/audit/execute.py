@@ -2,7 +2,7 @@
 
 import platform
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from auditor.audit.cost import gradient_examples
 from auditor.audit.failures import require_no_failure, results_or_failures
 from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import data_of
+from auditor.audit.underway import SavedAction, Underway
 from auditor.audit.write_report import write_report
 from auditor.dynamics.adjoint import sweep
 from auditor.dynamics.consistency import SegmentSample, check_segment
@@ -29,7 +30,7 @@ from auditor.dynamics.state import TrainingState, state_from_tensors, state_tens
 from auditor.dynamics.tangent import stage_embedding
 from auditor.dynamics.trajectory import advance
 from auditor.effects import Query, QueryKind
-from auditor.errors import InternalError, UnsupportedError
+from auditor.errors import InputError, InternalError, StageLogError, UnsupportedError
 from auditor.model.layout import ParameterLayout
 from auditor.model.tensors import read_tensors, write_tensors
 from auditor.plan.actions import (
@@ -98,6 +99,23 @@ class Worker:
         self._device = device
         self._outside = outside
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._underway = Underway()
+
+    def resume(self, spec: ActionSpec, data: bytes | memoryview) -> int:
+        """Let an action go on, when it is executed next, from what :meth:`save` gave; say its step.
+
+        0 means that it starts from the beginning: only advances go on, and only from what fits.
+        """
+        if not isinstance(spec, Advance):
+            return 0
+        try:
+            return self._underway.resume(self._run(spec.log), spec, data=data)
+        except (InputError, StageLogError, UnsupportedError):
+            return 0
+
+    def save(self) -> Iterator[SavedAction]:
+        """Yield where advances under way are that moved since the last call; for ``on_block``."""
+        return self._underway.save()
 
     def execute(
         self,
@@ -112,7 +130,8 @@ class Worker:
             specs: At least one action; several only if :func:`auditor.plan.groups.group_key`
                 gives them the same key.
             results: Results of all their dependencies.
-            on_block: Progress; raising stops the group and nothing is returned.
+            on_block: Progress; raising stops the group and nothing is returned. Advances that are
+                executed again after that, with the others or without, go on from there.
 
         Returns:
             One result an action; their blobs are stored durably. That of a computation which
@@ -121,10 +140,12 @@ class Worker:
         Raises:
             InternalError: If the actions cannot run as one group.
         """
+        self._underway.expect(specs)
         compute = partial(self._execute, results=results, on_block=on_block)
         may_fail = isinstance(specs[0], STATES_AND_VALUES)
         blobs = results_or_failures(specs, compute) if may_fail else compute(specs)
         log = self._log_of(specs[0])
+        self._underway.expect(())
         return [
             ActionResult(
                 digest=self._blobs.write(data), gradient_examples=gradient_examples([spec], log)
@@ -228,7 +249,8 @@ class Worker:
         ]
         # An iterator, so that nobody holds a start state that the steps have left behind.
         starts = (self._state(run, spec.start, before=stage, results=results) for spec in specs)
-        advanced = advance(run, stage, starts, lanes=lanes, on_block=on_block)
+        passage = self._underway.passage(specs)
+        advanced = advance(run, stage, starts, lanes=lanes, on_block=on_block, passage=passage)
         return [_state_blob(state, run.layout(stage)) for state in advanced.states]
 
     def _carry(

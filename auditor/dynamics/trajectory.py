@@ -9,11 +9,12 @@ from torch import Tensor
 
 from auditor.dynamics.averaging import released
 from auditor.dynamics.changes import intervened_hyperparameters
-from auditor.dynamics.heat import SECOND, with_noise, without_noise
+from auditor.dynamics.heat import NOISE, SECOND, with_noise, without_noise
 from auditor.dynamics.hyperparameters import Hyperparameters
 from auditor.dynamics.minibatches import Lane, StageBatches, require_lane
 from auditor.dynamics.progress import OnBlock, Progress
 from auditor.dynamics.run import Run
+from auditor.dynamics.saved import Passage
 from auditor.dynamics.spans import Span, spans_of, together
 from auditor.dynamics.state import (
     TrainingState,
@@ -56,6 +57,7 @@ def advance(
     *,
     lanes: Sequence[Lane],
     on_block: OnBlock,
+    passage: Passage | None = None,
 ) -> Advanced:
     """Carry boundary states through a stage: its transition R_t, then its steps.
 
@@ -72,6 +74,7 @@ def advance(
         states: One a lane, in the layout of the boundary before the stage.
         lanes: What each trajectory changes.
         on_block: Told about every 32 steps.
+        passage: Where lanes go on from, and are at block boundaries; None starts all of them.
 
     Raises:
         NumericalError: If a state becomes non-finite, naming the stage and the steps.
@@ -81,13 +84,20 @@ def advance(
     """
     transition = run.transition(stage_index)
     stage = run.log.stages[stage_index]
+    places = passage or Passage.new(len(lanes))
+
+    def start(lane: int, state: TrainingState) -> TrainingState:
+        saved = places.saved(lane) if lane < len(lanes) else None  # refused by replay
+        return transition(state) if saved is None else saved.state
+
     return replay(
         run,
         stage_index,
-        map(transition, states),
+        map(start, range(len(lanes) + 1), states),
         lanes=lanes,
         steps=range(stage.steps),
         on_block=on_block,
+        passage=places,
     )
 
 
@@ -99,6 +109,7 @@ def replay(
     lanes: Sequence[Lane],
     steps: range,
     on_block: OnBlock,
+    passage: Passage | None = None,
 ) -> Advanced:
     """Carry states through some steps of a stage; as :func:`advance`, but without R_t.
 
@@ -109,7 +120,9 @@ def replay(
         lanes: What each trajectory changes.
         steps: Consecutive steps, counted from the stage's first.
         on_block: Told about every 32 steps.
+        passage: Which steps lanes have behind them already; told where they are.
     """
+    passage = passage or Passage.new(len(lanes))
     result = dict(enumerate(states))
     if len(result) != len(lanes):
         raise InternalError(
@@ -124,12 +137,21 @@ def replay(
     for fraction in sorted({lanes[i].fraction for i in active}):
         members = [i for i in active if lanes[i].fraction == fraction]
         batches = StageBatches(run, stage_index, lanes=[lanes[i] for i in members])
+        for alpha, i in zip(batches.alpha, members, strict=True):
+            alpha[: passage.first_step(i)] = 0  # a lane stands still until where it goes on from
         numbers = [
             intervened_hyperparameters(run, stage_index, intervention=lanes[i].intervention)
             for i in members
         ]
         own = (result.pop(i) for i in members)
-        group = _Group(run, stage_index, batches=batches, numbers=numbers, states=own)
+        group = _Group(
+            run,
+            stage_index,
+            batches=batches,
+            numbers=numbers,
+            states=own,
+            passage=passage.of(members),
+        )
         for span in spans_of(batches, numbers, steps=steps):
             examples += group.execute(span, progress=progress)
         result |= dict(zip(members, group.finished(), strict=True))
@@ -171,16 +193,17 @@ class _Group:
         batches: StageBatches,
         numbers: Sequence[Hyperparameters],
         states: Iterable[TrainingState],
+        passage: Passage,
     ) -> None:
         self.states = [
             with_slots(state, own.slots, layout=run.layout(stage_index))
             for state, own in zip(states, numbers, strict=True)
         ]
         self._run, self._stage_index, self._batches = run, stage_index, batches
-        self._numbers = numbers
+        self._numbers, self._passage = numbers, passage
         self._fraction = _cooled_fraction(run, stage_index, batches=batches, states=self.states)
         if self._fraction is not None:
-            self.states = [with_noise(state) for state in self.states]
+            self.states = [s if NOISE in s.slots else with_noise(s) for s in self.states]
         spans = run.spans(stage_index)
         self._uniform = all(uniform_groups(state, spans) for state in self.states)
         self._repeats: dict[object, int] = {}
@@ -199,10 +222,12 @@ class _Group:
             after = self._steps(part, progress=progress)
             for lane, own in zip(part.moving, after, strict=True):
                 self.states[lane] = own
+                self._passage.reached([lane], step=span.steps.stop, state=own)
         return size * steps * len(span.moving)
 
     def _steps(self, span: Span, *, progress: Progress) -> list[TrainingState]:
         rows = self._rows(span)
+        self._passage.left(span.moving)
         form, tensors = self._take(span.moving)
         alpha = self._alpha(span, like=tensors[0])
         function: TensorFunction | None = None
@@ -220,7 +245,9 @@ class _Group:
                 tensors = list(taken(function, tensors))
             del examples, arguments, of_step  # before the next block is gathered
             require_finite_state(tensors, run=self._run, stage_index=self._stage_index, block=block)
+            self._passage.reached(span.moving, step=block.stop, state=form.replaced(tensors))
             progress.add(len(block) * len(span.moving))
+            self._passage.left(span.moving)  # so that no block holds the state before it
         if len(span.moving) == 1:
             return [form.replaced(tensors)]
         return unstack_tensors(tensors, form=form)

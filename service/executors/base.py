@@ -1,6 +1,6 @@
 """Where actions run: the protocol of executors and what they report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,22 @@ class Outcome(Protocol):
         """What it cost."""
 
 
+class Halfway(Protocol):
+    """An action inside its computation, as the library stores it."""
+
+    @property
+    def key(self) -> ActionKey:
+        """The action."""
+
+    @property
+    def step(self) -> int:
+        """How many of its steps are done."""
+
+    @property
+    def data(self) -> bytes:
+        """What it goes on from."""
+
+
 class Engine(Protocol):
     """Computes groups of actions on one device; :class:`auditor.audit.execute.Worker` is one."""
 
@@ -33,7 +49,23 @@ class Engine(Protocol):
         results: Mapping[ActionKey, Digest],
         on_block: Callable[[int, int], None],
     ) -> Sequence[Outcome]:
-        """Return the results of actions that share one group key, in order."""
+        """Return the results of actions that share one group key, in order.
+
+        Actions that are executed again after ``on_block`` raised go on where they were.
+        """
+
+    def save(self) -> Iterator[Halfway]:
+        """Yield where actions under way are that have moved since the last call; for ``on_block``.
+
+        What is yielded counts as saved once the next one is asked for.
+        """
+
+    def resume(self, spec: ActionSpec, data: bytes | memoryview) -> int:
+        """Let an action go on, when it is executed next, from what :meth:`save` gave.
+
+        Returns:
+            How many steps need not be computed again; 0 where the data is not usable.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +109,34 @@ class GroupStepped:
     group: int
     done: int
     total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupResumed:
+    """A group went on from saved states; ``steps`` were not computed again, over all lanes."""
+
+    worker: str
+    group: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSaved:
+    """Where one action can go on from."""
+
+    key: ActionKey
+    fence: int
+    step: int
+    digest: Digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSaved:
+    """States of a running group were stored."""
+
+    worker: str
+    group: int
+    saved: tuple[ActionSaved, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +184,8 @@ WorkerEvent = (
     | WorkerEnded
     | GroupStarted
     | GroupStepped
+    | GroupResumed
+    | GroupSaved
     | GroupDone
     | GroupFailed
     | GroupAbandoned
@@ -146,7 +208,7 @@ class Executor(Protocol):
         """Tell a worker that nobody wants these actions of the group any more."""
 
     def drain(self) -> None:
-        """Let every worker abandon its groups at the next block boundary."""
+        """Let every worker save and abandon its groups at the next block boundary."""
 
     def end(self, worker: str) -> None:
         """End a worker that no longer answers; another one takes its place."""

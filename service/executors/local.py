@@ -23,7 +23,9 @@ from service.executors.wire import (
     Drain,
     Failed,
     Ready,
+    Resumed,
     RunGroup,
+    Saved,
     Started,
     Stepped,
     WireAction,
@@ -43,7 +45,8 @@ _log = structlog.get_logger()
 class WorkerSettings:
     """What worker processes are told.
 
-    ``engine`` is ``module:function``, called in the worker with its blob store.
+    ``engine`` is ``module:function``, called in the worker with its blob store; ``save_seconds`` is
+    how long it computes between two saves of its trajectories.
     """
 
     blobs_root: Path
@@ -52,6 +55,7 @@ class WorkerSettings:
     heartbeat_seconds: float
     engine: str = DEFAULT_ENGINE
     device_memory_bytes: int | None = None
+    save_seconds: float = 60.0
 
 
 class ProcessExecutor:
@@ -82,7 +86,9 @@ class ProcessExecutor:
     def submit(self, worker: str, group_id: int, group: LeasedGroup) -> None:
         """Queue a group on a worker; nothing happens if the worker has ended."""
         actions = tuple(
-            WireAction(key=action.key, fence=action.lease.fence, spec=action.spec)
+            WireAction(
+                key=action.key, fence=action.lease.fence, spec=action.spec, saved=action.saved
+            )
             for action in group.actions
         )
         message = RunGroup(
@@ -97,7 +103,7 @@ class ProcessExecutor:
         self._send(worker, CancelActions(group=group_id, keys=tuple(keys)))
 
     def drain(self) -> None:
-        """Let every worker abandon its groups at the next block boundary."""
+        """Let every worker save and abandon its groups at the next block boundary."""
         for slot in self._slots:
             slot.send(slot.worker, Drain())
 
@@ -243,6 +249,7 @@ class _Slot:
             engine=settings.engine,
             workers=len(settings.devices),
             memory_bytes=settings.device_memory_bytes,
+            save_seconds=settings.save_seconds,
         )
         process = self._hosts.launch(self._number, encode(configure))
         with self._lock:
@@ -278,6 +285,19 @@ def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:
             return base.GroupStarted(worker=worker, group=group)
         case Stepped(group=group, done=done, total=total):
             return base.GroupStepped(worker=worker, group=group, done=done, total=total)
+        case Resumed(group=group, steps=steps):
+            return base.GroupResumed(worker=worker, group=group, steps=steps)
+        case Saved(group=group):
+            saved = tuple(
+                base.ActionSaved(
+                    key=ActionKey(own.key),
+                    fence=own.fence,
+                    step=own.step,
+                    digest=Digest(own.digest),
+                )
+                for own in message.saved
+            )
+            return base.GroupSaved(worker=worker, group=group, saved=saved)
         case Abandoned(group=group):
             return base.GroupAbandoned(worker=worker, group=group)
         case Failed():

@@ -26,14 +26,16 @@ class Configure(Record):
     engine: str
     workers: int = 1
     memory_bytes: int | None = None
+    save_seconds: float = 60.0
 
 
 class WireAction(Record):
-    """One action of a group; ``spec`` is its canonical JSON."""
+    """One action of a group; ``spec`` is its canonical JSON, ``saved`` what it may go on from."""
 
     key: DigestField
     fence: int
     spec: str
+    saved: DigestField | None = None
 
 
 class RunGroup(Record):
@@ -54,7 +56,7 @@ class CancelActions(Record):
 
 
 class Drain(Record):
-    """Abandon everything at the next block boundary and start nothing more."""
+    """Save and abandon everything at the next block boundary and start nothing more."""
 
     type: Literal["drain"] = "drain"
 
@@ -86,6 +88,31 @@ class Stepped(Record):
     group: int
     done: int
     total: int
+
+
+class Resumed(Record):
+    """The group goes on from saved states: ``steps`` are not computed again, over all lanes."""
+
+    type: Literal["resumed"] = "resumed"
+    group: int
+    steps: int
+
+
+class WireSaved(Record):
+    """The stored state of one action after ``step`` steps; ``fence`` is that of its lease."""
+
+    key: DigestField
+    fence: int
+    step: int
+    digest: DigestField
+
+
+class Saved(Record):
+    """States of a running group: whoever computes these actions next can go on from them."""
+
+    type: Literal["saved"] = "saved"
+    group: int
+    saved: tuple[WireSaved, ...]
 
 
 class WireResult(Record):
@@ -135,14 +162,14 @@ ToWorker = Annotated[
     Field(discriminator="type"),
 ]
 FromWorker = Annotated[
-    Ready | Beat | Started | Stepped | Done | Failed | Abandoned,
+    Ready | Beat | Started | Stepped | Resumed | Saved | Done | Failed | Abandoned,
     Field(discriminator="type"),
 ]
 
 TO_WORKER: TypeAdapter[Configure | RunGroup | CancelActions | Drain] = TypeAdapter(ToWorker)
-FROM_WORKER: TypeAdapter[Ready | Beat | Started | Stepped | Done | Failed | Abandoned] = (
-    TypeAdapter(FromWorker)
-)
+FROM_WORKER: TypeAdapter[
+    Ready | Beat | Started | Stepped | Resumed | Saved | Done | Failed | Abandoned
+] = TypeAdapter(FromWorker)
 
 
 def encode(message: Record) -> bytes:

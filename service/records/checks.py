@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, select, update
 from auditor.errors import NumericalError, StageLogError
 from service.failures import Failure
 from service.records.base import StageLogRow
+from service.records.checked_log import CheckedLog
 from service.records.engine import Database
 from service.records.history import add_event
-from service.records.jobs import CheckedLog
 from service.records.tables import audit, log_check, operation
 from service.scheduler.states import LIVE_AUDITS, AuditState
 

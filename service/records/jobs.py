@@ -9,6 +9,8 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
+from service.records.checked_log import CheckedLog
+from service.records.saved_step import SavedStep
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState, AuditState
 
@@ -136,6 +138,7 @@ class LeasedAction:
     audits: tuple[str, ...]
     fixed_bytes: int = 0
     lane_bytes: int = 0
+    saved: Digest | None = None  #: the state that it may go on from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,16 +222,6 @@ class SignedReport:
     bundle_size_bytes: int
     keyid: str
     attachments: Mapping[Digest, int] = field(default_factory=dict)  #: further blobs and sizes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckedLog:
-    """What a check found out about a log."""
-
-    complete: bool  #: every segment was replayed
-    consistent: bool
-    causes: tuple[str, ...]
-    verdict: str  #: canonical JSON of :class:`auditor.audit.log_verdict.LogVerdict`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -375,6 +368,9 @@ class LeaseRecords(Protocol):
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
         """Prolong leases and return those that are void."""
 
+    def save(self, saved: Mapping[Lease, SavedStep]) -> int:
+        """Note where leased actions can go on from and return how many leases still held."""
+
     def complete(self, completions: Sequence[Completion]) -> Changed:
         """Store results of one group in one transaction and free what waited for them."""
 
@@ -396,6 +392,9 @@ class SchedulerRecords(Protocol):
 
     def abandoned(self) -> Mapping[Lease, LeasedAction]:
         """Return actions whose lease ran out at a front end that does nothing about it."""
+
+    def saved(self) -> frozenset[Digest]:
+        """Return the states that pending actions may go on from."""
 
     def settled(self) -> tuple[str, ...]:
         """Return live audits with no action left to compute that nobody else carries on."""

@@ -29,10 +29,13 @@ from service.records.queue import (
     lock_ready,
     ready_actions,
 )
+from service.records.saved_step import SavedStep
 from service.records.tables import action, action_dep
 from service.scheduler.batching import next_group
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState
+
+_UNSAVED: Mapping[str, None] = {"saved_digest": None, "saved_step": None}
 
 
 @final
@@ -101,6 +104,17 @@ class SqlLeases:
 
         return self._database.write("extend_leases", work, isolation=Isolation.ROWS)
 
+    def save(self, saved: Mapping[Lease, SavedStep]) -> int:
+        """Note where leased actions can go on from and return how many leases still held."""
+
+        def work(connection: Connection) -> int:
+            return sum(
+                _move(connection, lease, saved_digest=own.digest, saved_step=own.step)
+                for lease, own in saved.items()
+            )
+
+        return self._database.write("save", work)
+
     def complete(self, completions: Sequence[Completion]) -> Changed:
         """Store results of one group in one transaction and free what waited for them."""
 
@@ -121,6 +135,7 @@ class SqlLeases:
                     compute_seconds=completion.compute_seconds,
                     group_lanes=completion.lanes,
                     used=now,
+                    **_UNSAVED,
                 )
                 (done if moved else lost).append(completion.lease)
             ids = [lease.action for lease in done]
@@ -214,6 +229,8 @@ def _retry(connection: Connection, lease: Lease, retry: Retry, *, now: float) ->
     if retry.max_lanes is not None:
         # Halving says nothing about who interrupted: it does not use up the given-back attempts.
         values |= {"max_lanes": retry.max_lanes, "returned": action.c.returned}
+    if retry.died:
+        values |= _UNSAVED  # in case the state has to do with it
     return _move(connection, lease, **values)
 
 
@@ -225,6 +242,7 @@ def _fail(connection: Connection, lease: Lease, failure: Failure) -> bool:
         lease_owner=None,
         lease_until=None,
         error=failure.to_json(),
+        **_UNSAVED,
     )
 
 

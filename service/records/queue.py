@@ -154,6 +154,7 @@ def leased_actions(
                     priority=priorities.get(row.id, 0),
                     waited_seconds=max(0.0, now - row.not_before),
                     audits=tuple(audits[row.id]),
+                    saved=None if row.saved_digest is None else Digest(row.saved_digest),
                 )
             )
     return tuple(found)

@@ -94,6 +94,8 @@ action = Table(
     Column("error", Text),
     Column("created", Float, nullable=False),
     Column("used", Float, nullable=False),
+    Column("saved_digest", _DIGEST),  # what it may go on from: a hint, in the folder of its own
+    Column("saved_step", BigInteger),
     UniqueConstraint("tenant", "key"),
     Index("ix_action_state_not_before", "state", "not_before"),
     Index("ix_action_state_lease_until", "state", "lease_until"),

@@ -5,6 +5,7 @@ from typing import final
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
 
+from auditor.stagelog.digest import Digest
 from service.records.engine import Database
 from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import Lease, LeasedAction, QueueRow
@@ -12,7 +13,7 @@ from service.records.queue import leased_actions
 from service.records.queue_rows import queue_rows
 from service.records.tables import action, audit, audit_action
 from service.scheduler.leases import RETURN_LIMIT
-from service.scheduler.states import LIVE_AUDITS, ActionState
+from service.scheduler.states import LIVE_AUDITS, PENDING_ACTIONS, ActionState
 
 ABANDONED_SECONDS = 2.0
 """How long after its end a lease is left to the front end that gave it."""
@@ -84,6 +85,17 @@ class SqlUpkeep:
             )
             rows = leased_actions(connection, list(connection.scalars(query)), now=now)
             return {row.lease: row for row in rows}
+
+        return self._database.read(work)
+
+    def saved(self) -> frozenset[Digest]:
+        """Return the states that pending actions may go on from."""
+
+        def work(connection: Connection) -> frozenset[Digest]:
+            query = select(action.c.saved_digest).where(
+                action.c.saved_digest.is_not(None), action.c.state.in_(PENDING_ACTIONS)
+            )
+            return frozenset(Digest(digest) for digest in connection.scalars(query))
 
         return self._database.read(work)
 

@@ -21,6 +21,7 @@ class Assignment:
     group: LeasedGroup
     charge: Charge
     started: bool = False
+    resumed: bool = False  #: went on from saved states, so it takes less than others of its kind
     revoked: set[Lease] = field(default_factory=set)
     joined: set[str] = field(default_factory=set)  #: audits that came when it was leased already
 
@@ -125,14 +126,19 @@ class Assignments:
     def revoke(
         self, leases: Iterable[Lease]
     ) -> tuple[tuple[Assignment, tuple[ActionKey, ...]], ...]:
-        """Take void leases out of their groups; return the groups with the keys concerned."""
+        """Take void leases out of their groups; return the groups with the keys concerned.
+
+        A key that another tenant's lease in the group is about is still wanted.
+        """
         void = set(leases)
         touched = []
         for assignment in self._groups.values():
             hit = [a for a in assignment.actions if a.lease in void]
             if hit:
                 assignment.revoked |= {action.lease for action in hit}
-                touched.append((assignment, tuple(action.key for action in hit)))
+                wanted = {action.key for action in assignment.actions}
+                keys = tuple(action.key for action in hit if action.key not in wanted)
+                touched.append((assignment, keys))
         return tuple(touched)
 
     def join(self, audit: str, keys: Collection[ActionKey]) -> None:

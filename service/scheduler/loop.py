@@ -18,10 +18,12 @@ from auditor.errors import AuditorError, UnavailableError
 from auditor.plan.actions import ActionKey
 from service.executors.base import Executor, WorkerEvent
 from service.records.jobs import Lease, SchedulerRecords
+from service.saved_states import SavedStates
 from service.scheduler.reactions import Reactions
 from service.telemetry import Telemetry
 
 UPKEEP_SECONDS = 1.0
+SWEEP_SECONDS = 60.0
 TRUST_SECONDS = 5.0
 """How long after the database was away other front ends may take to renew their leases."""
 
@@ -71,6 +73,7 @@ class Scheduler:
         executor: Told to drain.
         telemetry: What operators are told.
         clock: Wall time for leases and retries.
+        saved: Swept of states that nothing goes on from any more.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Scheduler:
         executor: Executor,
         telemetry: Telemetry,
         clock: Clock,
+        saved: SavedStates,
     ) -> None:
         self._reactions = reactions
         self._upkeep = upkeep
@@ -89,8 +93,9 @@ class Scheduler:
         self._clock = clock
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopped = False
-        self._next_upkeep = clock.monotonic()
         self._next_count = clock.monotonic()
+        self._saved = saved
+        self._next_upkeep = self._next_sweep = clock.monotonic()
         self._became_idle = threading.Event()
         self._kept: list[Event] = []
         self._trust_again = clock.monotonic()
@@ -187,6 +192,9 @@ class Scheduler:
         self._reactions.carry_on(self._upkeep.settled())
         if self._clock.monotonic() >= self._next_count:
             self._count_queue()
+        if self._clock.monotonic() >= self._next_sweep:
+            self._next_sweep = self._clock.monotonic() + SWEEP_SECONDS
+            self._saved.sweep(self._upkeep.saved())
 
     def _count_queue(self) -> None:
         started = self._clock.monotonic()

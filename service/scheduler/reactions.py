@@ -15,6 +15,8 @@ from service.executors.base import (
     GroupAbandoned,
     GroupDone,
     GroupFailed,
+    GroupResumed,
+    GroupSaved,
     GroupStarted,
     GroupStepped,
     WorkerBeat,
@@ -32,6 +34,7 @@ from service.records.jobs import (
     LeaseRecords,
     When,
 )
+from service.records.saved_step import SavedStep
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
 from service.scheduler.fair_share import ExpectedSeconds, FairShare
@@ -127,6 +130,10 @@ class Reactions:
                 self._started(group_id)
             case GroupStepped():
                 self._stepped(event)
+            case GroupResumed():
+                self._resumed(event)
+            case GroupSaved():
+                self._save(event)
             case GroupDone():
                 self._done(event)
             case GroupFailed() | GroupAbandoned():
@@ -197,7 +204,8 @@ class Reactions:
     def revoke(self, leases: Iterable[Lease]) -> None:
         """Tell workers that these leases are void."""
         for group, keys in self._assignments.revoke(leases):
-            self._executor.cancel(group.worker, group.id, keys)
+            if keys:
+                self._executor.cancel(group.worker, group.id, keys)
 
     def carry_on(self, audits: Iterable[str]) -> None:
         """Plan settled audits further or finish them."""
@@ -233,33 +241,54 @@ class Reactions:
             self._telemetry.group_stepped(group, done=event.done, total=event.total)
             self._notices.set_step(group.audits, step)
 
+    def _resumed(self, event: GroupResumed) -> None:
+        group = self._assignments.find(event.group)
+        if group is not None:
+            group.resumed = True
+            self._telemetry.group_resumed(group, steps=event.steps)
+
+    def _save(self, event: GroupSaved) -> None:
+        group = self._assignments.find(event.group)
+        if group is None:
+            return
+        told = {(own.key, own.fence): own for own in event.saved}
+        saved = {
+            action.lease: SavedStep(step=own.step, digest=own.digest)
+            for action in group.actions
+            if (own := told.get((action.key, action.lease.fence))) is not None
+        }
+        with self._kept_if_unavailable(group):
+            self._telemetry.states_saved(self._leases.save(saved))
+
     def _done(self, event: GroupDone) -> None:
         group = self._take(event.group)
         if group is None:
             return
-        leases = {action.key: action.lease for action in group.actions}
+        # Two tenants may have the same action in one group, each with a lease of its own.
+        told = {(result.key, result.fence): result for result in event.results}
         lanes = len(event.results)
         completions = [
             Completion(
-                lease=Lease(action=leases[result.key].action, fence=result.fence),
+                lease=action.lease,
                 digest=result.digest,
                 size=result.size,
                 gradient_examples=result.gradient_examples,
                 compute_seconds=event.compute_seconds / lanes,
                 lanes=lanes,
             )
-            for result in event.results
-            if result.key in leases
+            for action in group.actions
+            if (result := told.get((action.key, action.lease.fence))) is not None
         ]
         if completions:
             with self._kept_if_unavailable(group):
                 self._apply(self._leases.complete(completions))
             self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
-        self._expected.learn(
-            group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
-        )
+        if not group.resumed:
+            self._expected.learn(
+                group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
+            )
+            self._learn_memory(group, event)
         self._shares.correct(group.charge, seconds=event.compute_seconds)
-        self._learn_memory(group, event)
 
     def _learn_memory(self, group: Assignment, event: GroupDone) -> None:
         lanes = len(event.results)

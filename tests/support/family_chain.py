@@ -20,6 +20,7 @@ from auditor.report.schema import Report
 from auditor.stagelog.digest import canonical_bytes
 from tests.support.cases import quiet
 from tests.support.families import BATCH, STAGES, Family, Recorded, record
+from tests.support.going_on import carried_on
 from tests.support.memory_index import MemoryIndex
 
 RELATIVE = 1e-5
@@ -109,12 +110,18 @@ def minibatch(data: dict[str, Tensor]) -> Minibatch:
 
 
 def require_replay(recorded: Recorded) -> None:
-    """Replay of each stage from its recorded start reaches the recorded end, buffers included."""
+    """Replay of each stage from its recorded start reaches the recorded end, buffers included.
+
+    A replay that is interrupted in a stage reaches the same, bit by bit.
+    """
     run = run_of(recorded)
     for stage in range(len(STAGES)):
         start, truth = run.boundary(stage), run.boundary(stage + 1)
         end = advance(run, stage, [start], lanes=[Lane()], on_block=quiet).states[0]
         require_equal_states(end, truth)
+        if stage == 1:
+            again = carried_on(run, Lane(), stage=stage, step=7)
+            assert all(map(torch.equal, again.tensors, end.tensors))
 
 
 def require_equal_states(ours: TrainingState, truth: TrainingState) -> None:

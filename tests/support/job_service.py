@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auditor.edge.clock import SystemClock
 from auditor.effects import Better, Query, QueryKind
@@ -119,10 +120,16 @@ def make_ask(request: AuditRequest, *, request_id: str | None = None) -> Ask:
 
 
 @contextmanager
-def job_service(data_dir: Path, *, engine: str = DEFAULT_ENGINE) -> Iterator[JobService]:
+def job_service(
+    data_dir: Path, *, engine: str = DEFAULT_ENGINE, **settings: Any
+) -> Iterator[JobService]:
     """Run the job half until the block ends."""
     config = ServiceConfig(
-        data_dir=data_dir, devices=("cpu",), threads_per_worker=1, heartbeat_seconds=0.5
+        data_dir=data_dir,
+        devices=("cpu",),
+        threads_per_worker=1,
+        heartbeat_seconds=0.5,
+        **settings,
     )
     data_dir.mkdir(parents=True, exist_ok=True)
     clock, metrics = SystemClock(), Metrics()

@@ -12,12 +12,12 @@ from service.failures import Failure
 from service.metrics import Metrics
 from service.notices import Notices
 from service.planning import PlannedRound
+from service.records.checked_log import CheckedLog
 from service.records.checks import SqlLogChecks
 from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import (
     ActionRow,
     AuditRow,
-    CheckedLog,
     LeasedGroup,
     NewAction,
     QueueRow,
@@ -25,6 +25,7 @@ from service.records.jobs import (
 )
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, RoundPlanner, Rounds
+from service.saved_states import SavedStates
 from service.scheduler.fair_share import FairShare
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.overview import Overview
@@ -153,6 +154,8 @@ class Rig:
         self.records = Records(where, self.clock, front_end=front_end)
         self.blobs = MemoryBlobs()
         self.upkeep = SlowCount(self.records.upkeep, self.clock)
+        # Rigs that share a server have no folder, and nothing that is saved.
+        self.saved = SavedStates(where.parent if isinstance(where, Path) else Path("/nowhere"))
         self.executor = FakeExecutor()
         self.planner = FakePlanner(self.blobs)
         self.finisher = FakeFinisher()
@@ -195,6 +198,7 @@ class Rig:
             executor=self.executor,
             telemetry=telemetry,
             clock=self.clock,
+            saved=self.saved,
         )
         self.executor.start(self.scheduler.report)
         self.turn()
@@ -224,7 +228,7 @@ class Rig:
 
     def answer(self, *, seconds: float = 1.0) -> GroupDone:
         """Return the event with results of every action of that group, stored as blobs."""
-        return self._done(*self.running(), seconds=seconds)
+        return self.answer_to(*self.running(), seconds=seconds)
 
     def answer_all(self, *, failing: ActionKey, failure: Failure) -> None:
         """Answer every group that waits for an answer; those with ``failing`` in them fail."""
@@ -234,16 +238,17 @@ class Rig:
             if failing in {action.key for action in group.actions}:
                 self.turn(GroupFailed(worker=WORKER, group=group_id, failure=failure))
             else:
-                self.turn(self._done(group_id, group, seconds=1.0))
+                self.turn(self.answer_to(group_id, group, seconds=1.0))
 
     def answer_waiting(self) -> None:
         """Answer every group that waits for an answer."""
         for _, group_id, group in self.executor.submitted:
             if group_id not in self._answered:
                 self._answered.add(group_id)
-                self.turn(self._done(group_id, group, seconds=1.0))
+                self.turn(self.answer_to(group_id, group))
 
-    def _done(self, group_id: int, group: LeasedGroup, *, seconds: float) -> GroupDone:
+    def answer_to(self, group_id: int, group: LeasedGroup, *, seconds: float = 1.0) -> GroupDone:
+        """Return the event with results of every action of a group, stored as blobs."""
         results = tuple(
             ActionDone(
                 key=action.key,
