@@ -203,7 +203,7 @@ def emit_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
             "complete": complete,
             "gradient_examples": str(plan["gradient_examples"]),
             "retraining_relative": relative,
-            "memory": plan["memory"],
+            "memory": {name: int(value) for name, value in plan["memory"].items()},
             "queries": plan["queries"],
         },
         as_json=as_json,

@@ -215,7 +215,11 @@ def test_a_local_plan_is_that_of_a_service(type_: Type, work: Work, at_service: 
     assert (here.code, there.code, told.code) == (0, 0, 0), here.err + told.err
     assert here.json["queries"] == there.json["queries"]
     assert here.json["retraining_relative"] == pytest.approx(there.json["retraining_relative"])
+    for name in ("lane_bytes", "group_bytes", "group_lanes"):
+        assert here.json["memory"][name] == there.json["memory"][name] > 0
+    assert here.json["memory"]["budget_bytes"] > here.json["memory"]["group_bytes"]
     assert "smallest effect it could show" in told.out
+    assert "device memory:" in told.out
     assert "unknown" in told.out
 
 
