@@ -34,6 +34,11 @@ HOME = pytest.StashKey[Path]()
 FOLDERS = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of a GPU run elsewhere, to see that they are right themselves."""
+    parser.addoption("--gpu-device", default="cuda:0", help="device of the tests in tests/gpu")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Forget the caller's settings; keys and caches of the tests go to a folder of their own."""
     for name in [name for name in os.environ if name.startswith("STAGEAUDIT_")]:
@@ -67,10 +72,10 @@ def records_at(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     return server.clean()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip by name what this machine cannot run: ``gpu`` and ``tool("program")``."""
     gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if gpu and not _has_cuda():
+    if gpu and str(config.getoption("--gpu-device")).startswith("cuda") and not _has_cuda():
         for item in gpu:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
     for item in items:
