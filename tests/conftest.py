@@ -35,8 +35,10 @@ FOLDERS = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the tests of a GPU run elsewhere, to see that they are right themselves."""
+    """Let the tests of a GPU run elsewhere, and chaos last longer than a test should."""
     parser.addoption("--gpu-device", default="cuda:0", help="device of the tests in tests/gpu")
+    parser.addoption("--chaos-lives", default=4, type=int, help="two kills in each life")
+    parser.addoption("--chaos-executor", default="local", help="local or ray")
 
 
 def pytest_configure(config: pytest.Config) -> None:

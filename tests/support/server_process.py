@@ -41,7 +41,7 @@ class ServerProcess:
     def kill(self) -> None:
         """End the server with SIGKILL and wait until it and its workers are gone."""
         workers = self.worker_pids()
-        descriptors = [d for pid in workers if (d := _open(pid)) is not None]
+        descriptors = [d for pid in workers if (d := descriptor_of(pid)) is not None]
         self.process.kill()
         assert self.process.wait(timeout=PATIENCE_SECONDS) == -signal.SIGKILL
         for descriptor in descriptors:
@@ -92,7 +92,7 @@ def children_of(pid: int) -> tuple[int, ...]:
 
 def kill_process(pid: int) -> bool:
     """End a process with SIGKILL, wait until it is gone, and say whether it was there."""
-    descriptor = _open(pid)
+    descriptor = descriptor_of(pid)
     if descriptor is None:
         return False
     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -115,7 +115,8 @@ def ended(descriptor: int) -> bool:
         os.close(descriptor)
 
 
-def _open(pid: int) -> int | None:
+def descriptor_of(pid: int) -> int | None:
+    """Return a pidfd of a process, None if it is gone."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
