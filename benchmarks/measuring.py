@@ -23,13 +23,22 @@ class Options:
     json: Path | None
 
 
-def read_options(description: str | None) -> Options:
-    """Read the command line of a benchmark."""
+def option_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark can be told."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="prove that it runs; ratios are rough")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
+    return parser
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """Return the options among parsed arguments."""
     return Options(quick=arguments.quick, json=arguments.json)
+
+
+def read_options(description: str | None) -> Options:
+    """Read the command line of a benchmark."""
+    return options_of(option_parser(description).parse_args())
 
 
 def seconds_of(work: Callable[[], object]) -> float:

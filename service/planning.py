@@ -12,7 +12,7 @@ from auditor.audit.forecast import Forecast, forecast
 from auditor.audit.planning import Round, check_request, data_of, plan_round
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
 from auditor.plan.footprint import Footprint, footprint
-from auditor.plan.groups import group_key
+from auditor.plan.groups import GroupKeys
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
@@ -71,6 +71,7 @@ class AuditPlanner:
         self._plan = plan
         # Bounded and keyed by content: a log's manifest is parsed once, not once a round.
         self._log = lru_cache(maxsize=_CACHED_LOGS)(self._read_log)
+        self._group_key = GroupKeys(self._log)
 
     def check(self, request: AuditRequest) -> None:
         """Refuse a request that cannot be answered.
@@ -95,7 +96,12 @@ class AuditPlanner:
         """Return actions on a log as the records store them, with the memory they should need."""
         found, activations = self._log(log), self._activations(log)
         return tuple(
-            new_action(spec, footprint(spec, found, activations=activations)) for spec in specs
+            new_action(
+                spec,
+                footprint(spec, found, activations=activations),
+                group_key=self._group_key(spec),
+            )
+            for spec in specs
         )
 
     def footprint(self, action: NewAction, *, log: str) -> Footprint:
@@ -145,12 +151,12 @@ class AuditPlanner:
         return log
 
 
-def new_action(spec: ActionSpec, needed: Footprint) -> NewAction:
+def new_action(spec: ActionSpec, needed: Footprint, *, group_key: Digest) -> NewAction:
     """Return an action as the records store it."""
     return NewAction(
         key=key_of(spec),
         kind=spec.kind,
-        group_key=group_key(spec),
+        group_key=group_key,
         spec=canonical_bytes(spec).decode(),
         needs=tuple(dict.fromkeys(dependencies(spec))),
         fixed_bytes=needed.fixed,

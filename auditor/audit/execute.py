@@ -1,7 +1,6 @@
 """Execution: a group of ready actions -> result blobs. The only place where actions meet torch."""
 
 import platform
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +14,13 @@ from auditor.audit.bind import bind_model
 from auditor.audit.carry import CARRIES, Carry, carried
 from auditor.audit.cost import gradient_examples
 from auditor.audit.failures import require_no_failure, results_or_failures
+from auditor.audit.loaded_runs import LoadedRuns
 from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import data_of
 from auditor.audit.underway import SavedAction, Underway
 from auditor.audit.write_report import write_report
 from auditor.dynamics.adjoint import sweep
+from auditor.dynamics.cohort import Leg
 from auditor.dynamics.consistency import SegmentSample, check_segment
 from auditor.dynamics.displace import displaced_final_state
 from auditor.dynamics.evaluate import Evaluation, evaluate, mean_query_gradient, project
@@ -28,7 +29,7 @@ from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
 from auditor.dynamics.tangent import stage_embedding
-from auditor.dynamics.trajectory import advance
+from auditor.dynamics.trajectory import carry
 from auditor.effects import Query, QueryKind
 from auditor.errors import InputError, InternalError, StageLogError, UnsupportedError
 from auditor.model.layout import ParameterLayout
@@ -66,9 +67,6 @@ Spec = TypeVar("Spec")
 OnBlock = Callable[[int, int], None]
 """Called with (done, total) at block boundaries; may raise to stop the group."""
 
-MAX_RUNS = 4
-"""Logs whose data and traced steps a worker keeps in memory."""
-
 
 STATES_AND_VALUES = (Advance, *CARRIES, Displace, Embedding, Sweep, Evaluate, Project)
 """Actions whose result may be that they become non-finite: only the report reads it."""
@@ -98,7 +96,7 @@ class Worker:
         self._blobs = blobs
         self._device = device
         self._outside = outside
-        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._run = LoadedRuns(blobs, device=device)
         self._underway = Underway()
 
     def resume(self, spec: ActionSpec, data: bytes | memoryview) -> int:
@@ -144,11 +142,11 @@ class Worker:
         compute = partial(self._execute, results=results, on_block=on_block)
         may_fail = isinstance(specs[0], STATES_AND_VALUES)
         blobs = results_or_failures(specs, compute) if may_fail else compute(specs)
-        log = self._log_of(specs[0])
         self._underway.expect(())
         return [
             ActionResult(
-                digest=self._blobs.write(data), gradient_examples=gradient_examples([spec], log)
+                digest=self._blobs.write(data),
+                gradient_examples=gradient_examples([spec], self._log_of(spec)),
             )
             for spec, data in zip(specs, blobs, strict=True)
         ]
@@ -235,23 +233,38 @@ class Worker:
     def _advance(
         self, specs: list[Advance], results: Mapping[ActionKey, Digest], on_block: OnBlock
     ) -> list[bytes]:
-        run, stage = self._run(specs[0].log), specs[0].stage
-        lanes = [
-            Lane(
-                intervention=spec.intervention,
-                fraction=spec.fraction,
-                seed=spec.seed,
-                replica=spec.replica,
-                order=spec.order,
-                draw=spec.draw,
-            )
-            for spec in specs
-        ]
-        # An iterator, so that nobody holds a start state that the steps have left behind.
-        starts = (self._state(run, spec.start, before=stage, results=results) for spec in specs)
+        legs = [self._leg(spec) for spec in specs]
         passage = self._underway.passage(specs)
-        advanced = advance(run, stage, starts, lanes=lanes, on_block=on_block, passage=passage)
-        return [_state_blob(state, run.layout(stage)) for state in advanced.states]
+
+        def start(lane: int) -> TrainingState:
+            own, saved = legs[lane], passage.saved(lane)
+            if saved is not None:
+                return saved.state
+            ref, stage = specs[lane].start, own.stage_index
+            return own.run.transition(stage)(
+                self._state(own.run, ref, before=stage, results=results)
+            )
+
+        # An iterator, so that nobody holds a start state that the steps have left behind.
+        starts = map(start, range(len(legs)))
+        advanced = carry(legs, starts, on_block=on_block, passage=passage)
+        return [
+            _state_blob(state, own.run.layout(own.stage_index))
+            for own, state in zip(legs, advanced.states, strict=True)
+        ]
+
+    def _leg(self, spec: Advance) -> Leg:
+        run = self._run(spec.log)
+        lane = Lane(
+            intervention=spec.intervention,
+            fraction=spec.fraction,
+            seed=spec.seed,
+            replica=spec.replica,
+            order=spec.order,
+            draw=spec.draw,
+        )
+        steps = range(run.log.stages[spec.stage].steps)
+        return Leg(run=run, stage_index=spec.stage, lane=lane, steps=steps)
 
     def _carry(
         self, specs: list[Carry], results: Mapping[ActionKey, Digest], on_block: OnBlock
@@ -339,17 +352,6 @@ class Worker:
             data = self._blobs.read(Digest(spec.request))
             return self._run(AuditRequest.model_validate_json(bytes(data)).log).log
         return self._run(spec.log).log
-
-    def _run(self, log_digest: str) -> Run:
-        """Return the loaded log, forgetting the one used longest ago when there are too many."""
-        if log_digest not in self._runs:
-            digest = Digest(log_digest)
-            log = StageLog.model_validate_json(bytes(self._blobs.read(digest)))
-            self._runs[log_digest] = Run(log, digest, self._blobs, device=self._device)
-            if len(self._runs) > MAX_RUNS:
-                self._runs.popitem(last=False)
-        self._runs.move_to_end(log_digest)
-        return self._runs[log_digest]
 
 
 def _as(kind: type[Spec], spec: object) -> Spec:

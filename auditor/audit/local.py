@@ -6,6 +6,7 @@ forward passes only.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from auditor.audit.execute import OnBlock, Worker
@@ -14,7 +15,7 @@ from auditor.audit.planning import check_request, data_of, plan_round
 from auditor.model.activations import example_activations
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
 from auditor.plan.footprint import footprint, require_fits
-from auditor.plan.groups import group_key
+from auditor.plan.groups import GroupKeys
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report
 from auditor.stagelog.blobs import BlobStore
@@ -152,8 +153,11 @@ def execute_actions(
     stored = {key: index.get(key) for key in known}
     results = {key: own for key, own in stored.items() if own is not None and blobs.has(own)}
     waiting = {key: spec for key, spec in known.items() if key not in results}
+    group_key = GroupKeys(
+        lru_cache(maxsize=2)(lambda digest: parse_manifest(blobs.read(Digest(digest))))
+    )
     while waiting:
-        group = _next_group(waiting.values(), results, max_lanes=max_lanes)
+        group = _next_group(waiting.values(), results, group_key=group_key, max_lanes=max_lanes)
         on_block = _reporter(
             on_progress, kind=group[0].kind, done=len(known) - len(waiting), total=len(known)
         )
@@ -185,7 +189,11 @@ def _reporter(
 
 
 def _next_group(
-    waiting: Iterable[ActionSpec], results: dict[ActionKey, Digest], *, max_lanes: int
+    waiting: Iterable[ActionSpec],
+    results: dict[ActionKey, Digest],
+    *,
+    group_key: GroupKeys,
+    max_lanes: int,
 ) -> list[ActionSpec]:
     """Return the first ready action and the ready actions that can run with it."""
     ready = [spec for spec in waiting if all(key in results for key in dependencies(spec))]

@@ -45,12 +45,10 @@ def graph_computations(run: Run, stage: int) -> Computations:
     graph = run.log.graphs[own.graph]
     alive = run.alive[stage + 1]
     where = f"graphs[{own.graph}]"
-    model = run.keep(
-        ("graph", own.graph, alive),
-        lambda: OnnxModel.load(
-            run.read(graph.onnx, where=where),
-            names={name: info for name, info in run.log.parameters.items() if name in alive},
-        ),
+    names = {name: info for name, info in run.log.parameters.items() if name in alive}
+    model = run.prepared.keep(
+        ("graph", graph.onnx, frozenset(names.items())),
+        lambda: OnnxModel.load(run.read(graph.onnx, where=where), names=names),
     )
 
     def forward(
@@ -92,4 +90,4 @@ def _loss_model(run: Run, stage: Stage) -> OnnxModel | None:
         require_loss_graph(model, where=where)
         return model
 
-    return run.keep(("loss graph", digest), make)
+    return run.prepared.keep(("loss graph", digest), make)

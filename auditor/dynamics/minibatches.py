@@ -4,8 +4,8 @@ Interventions and sub-samples are one mechanism: a lane is a function from steps
 weights, denominator), all in one pool of examples, so that different lanes run in one ``vmap``.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
 
@@ -69,6 +69,22 @@ class BlockExamples:
     weights: Tensor
     denominator: Tensor
 
+    def without_lanes(self) -> "BlockExamples":
+        """Return the examples of the first lane, without lane axis."""
+        return self._with(lambda values: values[:, 0])
+
+    def repeated(self, lanes: int) -> "BlockExamples":
+        """Return the examples of one lane as those of several."""
+        return self._with(lambda values: values.expand(-1, lanes, *values.shape[2:]))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "BlockExamples":
+        return replace(
+            self,
+            inputs=tuple(map(change, self.inputs)),
+            target=change(self.target),
+            weights=change(self.weights),
+        )
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +147,11 @@ class StageBatches:
         self._full_sizes = sizes
         self._drawn: dict[Hashable, tuple[np.ndarray, ...]] = {}
 
+    @property
+    def geometry(self) -> Hashable:
+        """What must agree for lanes of several runs to share steps: sizes, shapes and dtypes."""
+        return (self._full_sizes.tobytes(), self.fraction, self._like.dtype, self._pool.geometry)
+
     def shared(self, lanes: Sequence[int]) -> bool:
         """Say whether these lanes use the same examples with the same weights at every step."""
         return len({self._identity(lane) for lane in lanes}) == 1
@@ -143,11 +164,19 @@ class StageBatches:
             end: One past the last step; all have the same size.
             lanes: Positions of the lanes wanted.
         """
-        shared = self.shared(lanes)
-        wanted = lanes[:1] if shared else lanes
-        rows, weights, keys = zip(*(self._rows(lane, first, end) for lane in wanted), strict=True)
-        index = torch.from_numpy(np.stack(rows, axis=1))  # [n, L, b]
-        index = (index[:, 0] if shared else index).to(self._like.device)
+        if self.shared(lanes):
+            return self._block(first, end, lanes=lanes[:1]).without_lanes()
+        return self._block(first, end, lanes=lanes)
+
+    def block_of_lanes(self, first: int, end: int, *, lanes: Sequence[int]) -> BlockExamples:
+        """Return the same as :meth:`block`, always with a lane axis."""
+        if self.shared(lanes):
+            return self._block(first, end, lanes=lanes[:1]).repeated(len(lanes))
+        return self._block(first, end, lanes=lanes)
+
+    def _block(self, first: int, end: int, *, lanes: Sequence[int]) -> BlockExamples:
+        rows, weights, keys = zip(*(self._rows(lane, first, end) for lane in lanes), strict=True)
+        index = torch.from_numpy(np.stack(rows, axis=1)).to(self._like.device)  # [n, L, b]
         factor = self._weights(index, weights)
         scale = self.sizes[first:end] / self._full_sizes[first:end]
         whole = self._full_sizes[first:end] if is_mean(self._stage) else 1.0
@@ -280,6 +309,11 @@ class _Pool:
             self._columns[name][0].numel() * self._columns[name].element_size()
             for name in self.inputs
         )
+
+    @property
+    def geometry(self) -> Hashable:
+        """Shape of an example and dtype of every column."""
+        return tuple((n, v.shape[1:], v.dtype) for n, v in self._columns.items())
 
     def rows(self, examples: StageExamples, begin: int, end: int) -> np.ndarray:
         """Return pool rows of examples [begin, end)."""

@@ -11,6 +11,7 @@ from auditor.dynamics.averaging import started
 from auditor.dynamics.computations import Computations, ModelOf, graph_computations
 from auditor.dynamics.groups import GroupSpan, group_spans, grouped_layout
 from auditor.dynamics.hyperparameters import Hyperparameters, stage_hyperparameters
+from auditor.dynamics.prepared import Keeper, Prepared
 from auditor.dynamics.state import AVERAGE, AVERAGED, TrainingState, recorded_state
 from auditor.dynamics.tables import Table, read_table
 from auditor.dynamics.transitions import TransitionMap
@@ -18,10 +19,11 @@ from auditor.errors import InputError, PreconditionError
 from auditor.model.layout import ParameterLayout
 from auditor.model.objective import Objective
 from auditor.model.preferences import REFERENCE
-from auditor.model.tensors import read_tensors
+from auditor.model.tensors import read_tensors, write_tensors
+from auditor.plan.geometry import step_digest
 from auditor.stagelog.batches import Batches, read_batches
 from auditor.stagelog.blobs import BlobStore
-from auditor.stagelog.digest import Digest, parse_digest
+from auditor.stagelog.digest import Digest, parse_digest, sha256
 from auditor.stagelog.evaluation import parse_evaluation_set
 from auditor.stagelog.log import Checkpoint, Stage, StageLog
 from auditor.stagelog.rules_parameters import present_after
@@ -43,6 +45,7 @@ class Run:
         blobs: Where its blobs are.
         device: Device of all tensors.
         model_of: How a stage's computations are made; its recorded ONNX graph by default.
+        prepared: Graphs and traces that runs share; by default the run has its own.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Run:
         *,
         device: str = "cpu",
         model_of: ModelOf | None = None,
+        prepared: Keeper | None = None,
     ) -> None:
         self.log = log
         self.log_digest = log_digest
         self.blobs = blobs
         self.device = device
+        self.prepared: Keeper = prepared or Prepared()
         self._model_of = model_of or graph_computations
         self._kept: dict[Hashable, Any] = {}
 
@@ -265,6 +270,18 @@ class Run:
             facts,
         )
         return self.keep(key, lambda: self._model_of(self, stage))
+
+    def step_identity(self, stage: int) -> Hashable:
+        """Return what a stage's traced steps depend on: equal for runs that may share them.
+
+        Besides what the manifest says these are the buffers that are closed over as constants.
+        """
+
+        def make() -> Hashable:
+            constants = sha256(write_tensors(self.constants(stage)))
+            return (step_digest(self.log, stage), constants, self.device, self._model_of)
+
+        return self.keep(("step identity", stage), make)
 
     def objective(self, stage: int) -> Objective:
         """Return the stage's loss."""

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from auditor.dynamics.hyperparameters import Hyperparameters, StepForm
-from auditor.dynamics.minibatches import StageBatches
+from auditor.dynamics.joined_batches import LaneBatches
 from auditor.dynamics.state import TrainingState
 
 CPU_LANE_WORK = 10**6
@@ -30,7 +30,7 @@ class Span:
 
 
 def spans_of(
-    batches: StageBatches, numbers: Sequence[Hyperparameters], *, steps: range
+    batches: LaneBatches, numbers: Sequence[Hyperparameters], *, steps: range
 ) -> list[Span]:
     """Return the steps in spans, in order.
 
@@ -58,7 +58,7 @@ def together(
     span: Span,
     states: Sequence[TrainingState],
     *,
-    batches: StageBatches,
+    batches: LaneBatches,
     numbers: Sequence[Hyperparameters],
 ) -> list[Span]:
     """Return the moving lanes in the groups that share a vmap.

@@ -13,6 +13,7 @@ from auditor.dynamics.gates import gate
 from auditor.dynamics.groups import GroupSpan
 from auditor.dynamics.hyperparameters import StepForm
 from auditor.dynamics.minibatches import BlockExamples
+from auditor.dynamics.prepared import Keeper
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState
 from auditor.dynamics.step_map import StepMap
@@ -143,7 +144,7 @@ def step_arguments(rows: Tensor, examples: BlockExamples) -> list[tuple[Tensor, 
 
 
 def traced_when_worth(
-    run: Run,
+    kept: Keeper,
     function: Callable[[], TensorFunction],
     *,
     key: tuple[object, ...],
@@ -153,16 +154,16 @@ def traced_when_worth(
     """Return the function traced at the shapes of its arguments, or as it is for few steps.
 
     Args:
-        run: Keeps the traces.
+        kept: Keeps the traces.
         function: Makes the function.
         key: What it computes.
         arguments: Example arguments.
         steps: How often it is going to be called.
     """
     shapes = tuple((tuple(a.shape), a.dtype) for a in arguments)
-    if steps < WORTH_TRACING and not run.keeps(("traced", key, shapes)):
+    if steps < WORTH_TRACING and not kept.keeps(("traced", key, shapes)):
         return function()
-    return run.keep(("traced", key, shapes), lambda: trace(function(), arguments))
+    return kept.keep(("traced", key, shapes), lambda: trace(function(), arguments))
 
 
 def uniform_groups(state: TrainingState, spans: Sequence[GroupSpan]) -> bool:

@@ -1,5 +1,9 @@
 """Group keys: which ready actions may run as lanes of one batch."""
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import final
+
 from auditor.effects import Query, QueryKind
 from auditor.plan.actions import (
     ActionSpec,
@@ -12,24 +16,52 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.chains import is_whole_skip
+from auditor.plan.geometry import stage_digest
 from auditor.stagelog.digest import Digest, digest_of
+from auditor.stagelog.log import StageLog
+
+REMEMBERED_STAGES = 4096
+"""Stages whose digest is remembered: a thousand actions of one stage digest its parameters once."""
 
 
-def group_key(spec: ActionSpec) -> Digest:
+@final
+class GroupKeys:
+    """Group keys of actions, with what they depend on of each log's stages remembered.
+
+    Args:
+        log_of: Returns a log by its digest.
+    """
+
+    def __init__(self, log_of: Callable[[str], StageLog]) -> None:
+        def digest(log: str, stage: int) -> Digest:
+            return stage_digest(log_of(log), stage)
+
+        self._stage_digest = lru_cache(maxsize=REMEMBERED_STAGES)(digest)
+
+    def __call__(self, spec: ActionSpec) -> Digest:
+        """Return the group key of an action."""
+        return group_key(spec, stage_digest=self._stage_digest)
+
+
+def group_key(spec: ActionSpec, *, stage_digest: Callable[[str, int], Digest]) -> Digest:
     """Return the digest that actions of one group share.
 
-    Advances of one stage at one fraction run as lanes whatever they intervene on: interventions
-    differ in data, weights and gates, which are per-lane values. A skipped stage executes no steps
-    and is kept apart so that it never waits for a batch of training. Evaluations of the same
-    examples share forward passes, whatever is asked. Every other action is a group of its own.
+    Advances through stages whose steps are alike, of whichever log, run as lanes at one fraction
+    whatever they intervene on: parameters, data, weights, gates and hyperparameters are per-lane
+    values. A skipped stage executes no steps and is kept apart so that it never waits for a batch
+    of training. Evaluations of the same examples share forward passes, whatever is asked. Every
+    other action is a group of its own.
+
+    Args:
+        spec: The action.
+        stage_digest: (digest of a log, stage) -> :func:`auditor.plan.geometry.stage_digest`.
     """
     match spec:
         case Advance():
             return digest_of({
                 "kind": spec.kind,
                 "code": spec.code,
-                "log": spec.log,
-                "stage": spec.stage,
+                "stage": stage_digest(spec.log, spec.stage),
                 "fraction": spec.fraction,
                 "executes_steps": not is_whole_skip(spec.intervention),
             })

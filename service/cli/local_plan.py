@@ -9,7 +9,7 @@ from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.plan.actions import ActionKey, ActionSpec, key_of
 from auditor.plan.footprint import Footprint, footprint, require_fits
-from auditor.plan.groups import group_key
+from auditor.plan.groups import GroupKeys
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.evaluation import parse_evaluation_set
@@ -66,7 +66,11 @@ def local_plan(
         "actions": actions,
         "actions_to_run": len(waiting),
         "gradient_examples": sum(int(action["gradient_examples"]) for action in waiting),
-        "memory": _memory([(spec, needed[key_of(spec)]) for spec in to_run], budget=budget),
+        "memory": _memory(
+            [(spec, needed[key_of(spec)]) for spec in to_run],
+            group_key=GroupKeys(lambda _: log),
+            budget=budget,
+        ),
         "queries": [
             {"query": one.query, "unit": one.unit, "basis": one.basis, "note": one.note}
             | ({} if one.detectable is None else {"detectable_effect": one.detectable})
@@ -77,7 +81,7 @@ def local_plan(
 
 
 def _memory(
-    actions: Sequence[tuple[ActionSpec, Footprint]], *, budget: int | None
+    actions: Sequence[tuple[ActionSpec, Footprint]], *, group_key: GroupKeys, budget: int | None
 ) -> dict[str, int]:
     """Return what the largest action and the largest group should need.
 

@@ -13,12 +13,13 @@ from auditor.plan.actions import (
     key_of,
 )
 from auditor.plan.chains import boundary_as_final, chain_from
-from auditor.plan.groups import group_key
+from auditor.plan.groups import GroupKeys
 from auditor.plan.request import Intervention
 from auditor.stagelog.digest import canonical_bytes, digest_of
 from auditor.stagelog.log import Transition
 from tests.support.manifests import LOG_DIGEST, make_log, make_stage
 
+group_key = GroupKeys(lambda _digest: make_log())
 SKIP = Intervention(kind="skip", stage="stage0")
 
 
