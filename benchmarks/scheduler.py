@@ -50,6 +50,7 @@ from service.scheduler.batch_delay import Launch, When
 from service.scheduler.fair_share import FairShare
 from service.scheduler.formation import Formation, SchedulerSettings
 from service.scheduler.loop import Scheduler
+from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
@@ -159,9 +160,9 @@ def _scheduler(
     database: Database, plans: StoredPlans, device: IdleDevice, *, max_lanes: int
 ) -> Scheduler:
     clock = SystemClock()
-    metrics = Metrics()
     notices = Notices()
-    telemetry = Telemetry(metrics, max_lanes=max_lanes)
+    overview = Overview(clock, max_lanes=max_lanes)
+    telemetry = Telemetry(Metrics(), max_lanes=max_lanes, overview=overview)
     audits = SqlAudits(database, now=time.time)
     leases = SqlLeases(database, now=time.time)
     rounds = Rounds(
