@@ -45,6 +45,7 @@ from service.records.leases import SqlLeases
 from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
+from service.saved_states import SavedStates
 from service.scheduler.arrivals import Arrivals
 from service.scheduler.batch_delay import Launch, When
 from service.scheduler.fair_share import FairShare
@@ -130,7 +131,7 @@ def measure_overhead(folder: Path, *, audits: int, max_lanes: int) -> dict[str, 
     database = open_records(folder)
     new = [make_audit(number) for number in range(audits)]
     device = IdleDevice()
-    scheduler = _scheduler(database, StoredPlans(new), device, max_lanes=max_lanes)
+    scheduler = _scheduler(database, StoredPlans(new), device, max_lanes=max_lanes, folder=folder)
     stored = SqlAudits(database, now=time.time)
     for audit in new:
         stored.create(audit, gone=())
@@ -157,7 +158,7 @@ def measure_overhead(folder: Path, *, audits: int, max_lanes: int) -> dict[str, 
 
 
 def _scheduler(
-    database: Database, plans: StoredPlans, device: IdleDevice, *, max_lanes: int
+    database: Database, plans: StoredPlans, device: IdleDevice, *, max_lanes: int, folder: Path
 ) -> Scheduler:
     clock = SystemClock()
     notices = Notices()
@@ -194,6 +195,7 @@ def _scheduler(
         executor=device,
         telemetry=telemetry,
         clock=clock,
+        saved=SavedStates(folder),
     )
 
 

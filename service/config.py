@@ -143,7 +143,8 @@ class ServiceConfig(BaseModel):
             CUDA device, or ``cpu`` where there is none.
         threads_per_worker: CPU threads of a worker; None shares all but one core.
         max_lanes: Most actions that run together.
-        device_memory_bytes: What the groups of a worker may use of its device; None: its part.
+        device_memory_bytes: What the groups of a worker may use of its device; None is 0.85 of
+            what is free when it starts, on the CPU shared between workers.
         max_batch_delay_seconds: How long groups wait for lanes; None: 0.05, 0.2 on a GPU.
         lease_seconds: How long a worker holds an action without a heartbeat.
         heartbeat_seconds: How often a worker's leases are renewed.
