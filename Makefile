@@ -82,6 +82,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.second_audit $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.upload $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.overhead $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.scheduler $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.recorder_overhead $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.ray_workers $(BENCH_FLAGS)
 

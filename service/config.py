@@ -145,6 +145,7 @@ class ServiceConfig(BaseModel):
         max_lanes: Most actions that run together.
         device_memory_bytes: What the groups of a worker may use of its device; None is 0.85 of
             what is free when it starts, on the CPU shared between workers.
+        max_batch_delay_seconds: How long groups wait for lanes; None: 0.05, 0.2 on a GPU.
         lease_seconds: How long a worker holds an action without a heartbeat.
         heartbeat_seconds: How often a worker's leases are renewed.
         save_seconds: How long a worker computes between two saves of the trajectories under way,
@@ -170,6 +171,7 @@ class ServiceConfig(BaseModel):
     threads_per_worker: Positive | None = None
     max_lanes: Positive = 64
     device_memory_bytes: Positive | None = None
+    max_batch_delay_seconds: Seconds | None = None
     lease_seconds: Annotated[float, Field(gt=0)] = 30
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 10
     save_seconds: Seconds = 60

@@ -42,11 +42,13 @@ from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, Rounds
 from service.sandbox import Sandbox
 from service.saved_states import SavedStates
+from service.scheduler.arrivals import Arrivals
 from service.scheduler.fair_share import FairShare
-from service.scheduler.loop import Scheduler, Stop
+from service.scheduler.formation import Formation, SchedulerSettings
+from service.scheduler.loop import Scheduler, Stop, Wake
 from service.scheduler.memory import MemoryModel
 from service.scheduler.overview import Overview
-from service.scheduler.reactions import Reactions, SchedulerSettings
+from service.scheduler.reactions import Reactions
 from service.scheduler.setbacks import Setbacks
 from service.servicers.admin import AdminServicer
 from service.servicers.audit import AuditServicer
@@ -79,6 +81,7 @@ class Host:
     clock: Clock
     metrics: Metrics
     weights: Mapping[str, float] = field(default_factory=dict)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     engine: str = DEFAULT_ENGINE
     front_end: FrontEnd = ALONE
 
@@ -116,6 +119,7 @@ class Jobs:
         self.notices = notices
         self.audits = AuditServicer(
             submission=submission,
+            arrivals=host.arrivals,
             operations=stored,
             watching=self._watching,
             notices=notices,
@@ -217,8 +221,14 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         telemetry=telemetry,
         shares=FairShare(host.weights),
-        settings=SchedulerSettings(
-            max_lanes=config.max_lanes, lease_seconds=config.lease_seconds, memory=memory
+        formation=Formation(
+            SchedulerSettings(
+                max_lanes=config.max_lanes,
+                lease_seconds=config.lease_seconds,
+                max_batch_delay_seconds=config.max_batch_delay_seconds,
+                memory=memory,
+            ),
+            arrivals=host.arrivals,
         ),
     )
     scheduler = Scheduler(
@@ -229,6 +239,7 @@ def open_jobs(host: Host) -> Jobs:
         clock=clock,
         saved=SavedStates(config.blobs_root),
     )
+    host.arrivals.on_last(lambda: scheduler.report(Wake()))
     submission = Submission(
         audits=audits,
         reader=reader,

@@ -8,7 +8,7 @@ from service.failures import Failure
 from service.records.checks import note_failed_check
 from service.records.history import add_event
 from service.records.jobs import Cancelled, Lease
-from service.records.plans import chunks
+from service.records.plans import chunks, note_urgency
 from service.records.tables import action, audit, audit_action
 from service.scheduler.states import (
     LIVE_AUDITS,
@@ -71,4 +71,8 @@ def _cancel_unwanted(connection: Connection, ended: Sequence[str]) -> tuple[Leas
                 .where(action.c.id.in_(ids), action.c.state.in_(PENDING_ACTIONS))
                 .values(state=ActionState.CANCELLED, lease_owner=None, lease_until=None)
             )
+        kept = select(action.c.id).where(
+            action.c.id.in_(theirs), action.c.state.in_(PENDING_ACTIONS)
+        )
+        note_urgency(connection, list(connection.scalars(kept)))
     return tuple(revoked)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal, Protocol
 
 from auditor.plan.actions import ActionKey
@@ -11,6 +10,7 @@ from service.failures import Failure
 from service.records.base import RequestKey
 from service.records.checked_log import CheckedLog
 from service.records.saved_step import SavedStep
+from service.scheduler.batch_delay import NOT_YET, Launch
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import ActionState, AuditState
 
@@ -244,14 +244,15 @@ class QueueRow:
     cost_bytes: int = 0  #: predicted device memory of the ready ones, a lane each
 
 
-class When(StrEnum):
-    """For when a group is claimed.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """The group that was leased, if any, and when one that waits for lanes may start.
 
-    ``NOW``: the device is idle. ``AHEAD``: it is busy, so a group that will still grow is left.
+    ``due`` is in seconds since 1970, infinite when only an event can change something.
     """
 
-    NOW = "now"
-    AHEAD = "ahead"
+    group: LeasedGroup | None
+    due: float = NOT_YET
 
 
 class AuditRecords(Protocol):
@@ -352,17 +353,24 @@ class LeaseRecords(Protocol):
         *,
         lanes_of: Callable[[ReadyAction], int],
         lease_seconds: float,
-        when: When,
+        launch: Launch,
         start_of: Callable[[str], float],
-    ) -> LeasedGroup | None:
-        """Lease the next group; None when nothing is ready.
+    ) -> Claim:
+        """Lease the next group that may start.
 
         Args:
             owner: The worker.
             lanes_of: The largest group that an action may be in; asked of the head.
             lease_seconds: For how long.
-            when: Whether the worker is idle.
+            launch: Which groups may start.
             start_of: Start tags of tenants; the smallest is served first.
+        """
+
+    def recall(self, leases: Sequence[Lease], *, start_of: Callable[[str], float]) -> bool:
+        """Put a group back that has not begun, and say so, if something more urgent is ready.
+
+        That is: of a smaller start tag, or an equal one and a higher aged priority. The attempt
+        does not count. ``start_of`` gives start tags as if the group had not been served.
         """
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
@@ -379,31 +387,3 @@ class LeaseRecords(Protocol):
 
     def reopen(self, gone: Collection[ActionKey], leases: Sequence[Lease]) -> Changed:
         """Compute results again that are gone; ``leases`` read them and wait for them."""
-
-
-class SchedulerRecords(Protocol):
-    """What the scheduler looks at when it starts and when time passes."""
-
-    def recover(self) -> int:
-        """Put back every action that this front end leased in an earlier life; return how many."""
-
-    def expire(self) -> Mapping[Lease, LeasedAction]:
-        """Return actions of this front end's workers whose lease has run out."""
-
-    def abandoned(self) -> Mapping[Lease, LeasedAction]:
-        """Return actions whose lease ran out at a front end that does nothing about it."""
-
-    def saved(self) -> frozenset[Digest]:
-        """Return the states that pending actions may go on from."""
-
-    def settled(self) -> tuple[str, ...]:
-        """Return live audits with no action left to compute that nobody else carries on."""
-
-    def overdue(self) -> tuple[str, ...]:
-        """Return live audits past their deadline."""
-
-    def queue(self) -> tuple[QueueRow, ...]:
-        """Return how many wanted actions are not done, and where they stand."""
-
-    def next_retry(self) -> float | None:
-        """Return when the next delayed action is ready, seconds since 1970; None if none is."""

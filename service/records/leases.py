@@ -3,39 +3,73 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
 
 from auditor.plan.actions import ActionKey
 from service.failures import Failure
 from service.records.endings import end_audits
 from service.records.engine import Database, Isolation
 from service.records.front_end import ALONE, FrontEnd
-from service.records.history import add_event, start_audits
+from service.records.history import NewEvent, add_events, start_audits
 from service.records.jobs import (
     Cancelled,
     Changed,
+    Claim,
     Completion,
     GiveUp,
     Lease,
-    LeasedGroup,
     Retry,
-    When,
 )
-from service.records.plans import chunks, count_unmet, revive
-from service.records.queue import (
-    audits_wanting,
-    growing_groups,
-    lease_group,
-    lock_ready,
-    ready_actions,
-)
+from service.records.plans import chunks, count_unmet, note_urgency, revive
+from service.records.queue import audits_wanting, lease_group
+from service.records.ready_work import SqlReadyWork
 from service.records.saved_step import SavedStep
 from service.records.tables import action, action_dep
-from service.scheduler.batching import next_group
-from service.scheduler.ready import ReadyAction
+from service.scheduler.batch_delay import Launch
+from service.scheduler.batching import choose
+from service.scheduler.ready import ReadyAction, level_of
 from service.scheduler.states import ActionState
 
 _UNSAVED: Mapping[str, None] = {"saved_digest": None, "saved_step": None}
+# The statements are built once: building one costs more than a database takes to answer it.
+_IDS: BindParameter[int] = bindparam("ids", expanding=True)
+_HELD = (
+    select(action.c.id, action.c.fence)
+    .where(action.c.id.in_(_IDS), action.c.state == ActionState.LEASED)
+    .with_for_update()
+)
+_STORE_RESULT = (
+    update(action)
+    .where(action.c.id == bindparam("leased"))
+    .values(
+        state=ActionState.DONE,
+        lease_owner=None,
+        lease_until=None,
+        result_digest=bindparam("digest"),
+        result_size=bindparam("size"),
+        gradient_examples=bindparam("examples"),
+        compute_seconds=bindparam("seconds"),
+        group_lanes=bindparam("lanes"),
+        used=bindparam("now"),
+        **_UNSAVED,
+    )
+)
+_MET = (
+    select(func.count())
+    .where(action_dep.c.action == action.c.id, action_dep.c.needs.in_(_IDS))
+    .scalar_subquery()
+)
+_WAITING = (
+    action.c.id.in_(select(action_dep.c.action).where(action_dep.c.needs.in_(_IDS))),
+    action.c.state == ActionState.BLOCKED,
+)
+_COUNT_DOWN = update(action).where(*_WAITING).values(unmet=action.c.unmet - _MET)
+_FREE = (
+    update(action)
+    .where(*_WAITING, action.c.unmet == 0)
+    .values(state=ActionState.READY, not_before=bindparam("now"))
+)
+_ABOUT = select(action.c.id, action.c.key, action.c.kind).where(action.c.id.in_(_IDS))
 
 
 @final
@@ -61,46 +95,72 @@ class SqlLeases:
         *,
         lanes_of: Callable[[ReadyAction], int],
         lease_seconds: float,
-        when: When,
+        launch: Launch,
         start_of: Callable[[str], float],
-    ) -> LeasedGroup | None:
-        """Lease the next group for ``owner``; None when nothing is ready."""
+    ) -> Claim:
+        """Lease the next group that may start for ``owner``."""
 
-        def work(connection: Connection) -> LeasedGroup | None:
+        def work(connection: Connection) -> Claim:
             now = self._now()
-            ready = ready_actions(connection, now=now)
-            if when is When.AHEAD and ready:
-                growing = growing_groups(connection)
-                ready = tuple(row for row in ready if row.group_key not in growing)
-            while True:
-                chosen = next_group(ready, lanes_of=lanes_of, now=now, start_of=start_of)
-                if not chosen:
-                    return None
-                held = lock_ready(connection, chosen)
-                if held:
-                    break
-                taken = set(chosen)  # by another front end
-                ready = tuple(row for row in ready if row not in taken)
+            ready = SqlReadyWork(connection, now=now, start_of=start_of)
+            choice = choose(ready, lanes_of=lanes_of, launch=launch, now=now)
+            if not choice.group:
+                return Claim(group=None, due=choice.due)
             group = lease_group(
                 connection,
-                held,
+                choice.group,
                 owner=self._front_end.owner(owner),
                 now=now,
                 until=now + lease_seconds,
             )
-            start_audits(connection, [a for row in group.actions for a in row.audits], now=now)
-            return group
+            if group is not None:
+                start_audits(connection, [a for row in group.actions for a in row.audits], now=now)
+            return Claim(group=group)
 
         return self._database.write("claim", work, isolation=Isolation.ROWS)
+
+    def recall(self, leases: Sequence[Lease], *, start_of: Callable[[str], float]) -> bool:
+        """Put a group back that has not begun if something more urgent is ready now."""
+
+        def work(connection: Connection) -> bool:
+            now = self._now()
+            ready = SqlReadyWork(connection, now=now, start_of=start_of)
+            ids = [lease.action for lease in _held(connection, leases)]
+            head, group = ready.head(passed_over=()), ready.among(ids)
+            if head is None or not group:
+                return False
+
+            def urgency(row: ReadyAction) -> tuple[float, float]:
+                return start_of(row.tenant), -level_of(row, now=now)
+
+            if urgency(head) >= min(urgency(row) for row in group):
+                return False
+            connection.execute(
+                update(action)
+                .where(action.c.id.in_(ids))
+                .values(
+                    state=ActionState.READY,
+                    attempt=action.c.attempt - 1,
+                    lease_owner=None,
+                    lease_until=None,
+                )
+            )
+            return True
+
+        return self._database.write("recall", work, isolation=Isolation.ROWS)
 
     def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
         """Prolong leases and return those that are void."""
 
         def work(connection: Connection) -> tuple[Lease, ...]:
-            until = self._now() + lease_seconds
-            return tuple(
-                lease for lease in leases if not _move(connection, lease, lease_until=until)
-            )
+            held = _held(connection, leases)
+            for chunk in chunks([lease.action for lease in held]):
+                connection.execute(
+                    update(action)
+                    .where(action.c.id.in_(chunk))
+                    .values(lease_until=self._now() + lease_seconds)
+                )
+            return tuple(lease for lease in leases if lease not in held)
 
         return self._database.write("extend_leases", work, isolation=Isolation.ROWS)
 
@@ -120,30 +180,16 @@ class SqlLeases:
 
         def work(connection: Connection) -> Changed:
             now = self._now()
-            done: list[Lease] = []
-            lost: list[Lease] = []
-            for completion in completions:
-                moved = _move(
-                    connection,
-                    completion.lease,
-                    state=ActionState.DONE,
-                    lease_owner=None,
-                    lease_until=None,
-                    result_digest=completion.digest,
-                    result_size=completion.size,
-                    gradient_examples=completion.gradient_examples,
-                    compute_seconds=completion.compute_seconds,
-                    group_lanes=completion.lanes,
-                    used=now,
-                    **_UNSAVED,
-                )
-                (done if moved else lost).append(completion.lease)
-            ids = [lease.action for lease in done]
+            held = _held(connection, [completion.lease for completion in completions])
+            done = [completion for completion in completions if completion.lease in held]
+            _store_results(connection, done, now=now)
+            ids = [completion.lease.action for completion in done]
             _free_dependants(connection, ids, now=now)
             audits = audits_wanting(connection, ids)
             start_audits(connection, list(audits), now=now)
             settled = _tell_done(connection, audits, ids, now=now)
-            return Changed(audits=tuple(audits), settled=settled, lost=tuple(lost))
+            lost = tuple(c.lease for c in completions if c.lease not in held)
+            return Changed(audits=tuple(audits), settled=settled, lost=lost)
 
         return self._database.write("complete", work)
 
@@ -196,9 +242,43 @@ class SqlLeases:
             again = list(connection.scalars(query))
             revive(connection, again, now=now)
             count_unmet(connection, ids)
+            note_urgency(connection, again)
             return Changed(audits=tuple(audits_wanting(connection, ids)), lost=tuple(lost))
 
         return self._database.write("reopen", work)
+
+
+def _held(connection: Connection, leases: Sequence[Lease]) -> frozenset[Lease]:
+    """Return those of the leases that hold, and keep them so until the transaction ends."""
+    wanted = set(leases)
+    held: set[Lease] = set()
+    for chunk in chunks([lease.action for lease in leases]):
+        rows = connection.execute(_HELD, {"ids": chunk})
+        held |= {Lease(action=row.id, fence=row.fence) for row in rows}
+    return frozenset(held & wanted)
+
+
+def _store_results(
+    connection: Connection, completions: Sequence[Completion], *, now: float
+) -> None:
+    """Move actions whose leases hold to DONE, with their results."""
+    if not completions:
+        return
+    connection.execute(
+        _STORE_RESULT,
+        [
+            {
+                "leased": completion.lease.action,
+                "digest": completion.digest,
+                "size": completion.size,
+                "examples": completion.gradient_examples,
+                "seconds": completion.compute_seconds,
+                "lanes": completion.lanes,
+                "now": now,
+            }
+            for completion in completions
+        ],
+    )
 
 
 def _move(connection: Connection, lease: Lease, **values: object) -> bool:
@@ -248,15 +328,9 @@ def _fail(connection: Connection, lease: Lease, failure: Failure) -> bool:
 
 def _free_dependants(connection: Connection, ids: Sequence[int], *, now: float) -> None:
     """Count down what waits for these actions; what waits for nothing more is ready."""
-    for action_id in ids:
-        dependants = select(action_dep.c.action).where(action_dep.c.needs == action_id)
-        waiting = action.c.id.in_(dependants), action.c.state == ActionState.BLOCKED
-        connection.execute(update(action).where(*waiting).values(unmet=action.c.unmet - 1))
-        connection.execute(
-            update(action)
-            .where(*waiting, action.c.unmet == 0)
-            .values(state=ActionState.READY, not_before=now)
-        )
+    for chunk in chunks(ids):
+        connection.execute(_COUNT_DOWN, {"ids": chunk})
+        connection.execute(_FREE, {"ids": chunk, "now": now})
 
 
 def _tell_done(
@@ -266,22 +340,19 @@ def _tell_done(
     about = {
         row.id: (row.key, row.kind)
         for chunk in chunks(ids)
-        for row in connection.execute(
-            select(action.c.id, action.c.key, action.c.kind).where(action.c.id.in_(chunk))
-        )
+        for row in connection.execute(_ABOUT, {"ids": chunk})
     }
-    settled = []
+    events = []
     for audit_id, theirs in audits.items():
         kind = about[theirs[0]][1]
-        progress = add_event(
-            connection,
-            audit_id,
-            "action_done",
-            now=now,
-            message=kind if len(theirs) == 1 else f"{len(theirs)} × {kind}",
-            action_keys=[about[action_id][0] for action_id in theirs],
-            action_kind=kind,
+        events.append(
+            NewEvent(
+                audit=audit_id,
+                kind="action_done",
+                message=kind if len(theirs) == 1 else f"{len(theirs)} × {kind}",
+                action_keys=[about[action_id][0] for action_id in theirs],
+                action_kind=kind,
+            )
         )
-        if progress.done == progress.actions:
-            settled.append(audit_id)
-    return tuple(settled)
+    progress = add_events(connection, events, now=now)
+    return tuple(a for a in audits if progress[a].done == progress[a].actions)

@@ -16,7 +16,8 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.records.jobs import NewAction, StoredPlan
 from service.records.tables import action, action_dep, audit_action
-from service.scheduler.states import PENDING_ACTIONS, ActionState
+from service.records.tables import audit as audits
+from service.scheduler.states import LIVE_AUDITS, PENDING_ACTIONS, ActionState
 
 Item = TypeVar("Item")
 
@@ -34,7 +35,8 @@ def store_plan(
     now: float,
 ) -> StoredPlan:
     """Make the audit want these actions and return how they met what was there."""
-    stored = find_actions(connection, tenant, [a.key for a in actions])
+    read = dict.fromkeys(key for a in actions for key in (a.key, *a.needs))
+    stored = find_actions(connection, tenant, list(read))
     new = [a for a in actions if a.key not in stored]
     cached, joined, revived = [], [], []
     for key in (a.key for a in actions if a.key in stored):
@@ -46,12 +48,12 @@ def store_plan(
         else:
             revived.append(key)
 
-    _insert_actions(connection, new, tenant=tenant, now=now)
+    met = {key for key, row in stored.items() if row.state == ActionState.DONE} - set(revived)
+    _insert_actions(connection, new, met=met, tenant=tenant, audit=audit, now=now)
     ids = {key: row.id for key, row in stored.items()}
-    ids |= _ids(connection, tenant, [key for a in new for key in (a.key, *a.needs)])
+    ids |= _ids(connection, tenant, [a.key for a in new])
     _insert_edges(connection, new, ids)
     revive(connection, [ids[key] for key in revived], now=now)
-    count_unmet(connection, [ids[a.key] for a in new])
     for chunk in chunks([ids[key] for key in cached]):
         connection.execute(update(action).where(action.c.id.in_(chunk)).values(used=now))
 
@@ -68,6 +70,7 @@ def store_plan(
     ]
     if links:
         connection.execute(insert(audit_action), links)
+    note_urgency(connection, [ids[key] for key in (*joined, *revived)])
     return StoredPlan(
         new=tuple(a.key for a in new) + tuple(revived),
         joined=tuple(joined),
@@ -105,6 +108,8 @@ def find_actions(
 
 def revive(connection: Connection, ids: Sequence[int], *, now: float) -> None:
     """Compute these finished actions again, with all their attempts, and let dependants wait."""
+    if not ids:
+        return
     for chunk in chunks(ids):
         connection.execute(
             update(action)
@@ -155,12 +160,42 @@ def count_unmet(connection: Connection, ids: Sequence[int]) -> None:
         )
 
 
+def note_urgency(connection: Connection, ids: Sequence[int]) -> None:
+    """Give pending actions the highest priority and the first deadline of who wants them now."""
+    wanting = (
+        audit_action.c.action == action.c.id,
+        audits.c.id == audit_action.c.audit,
+        audits.c.state.in_(LIVE_AUDITS),
+    )
+    priority = select(func.max(audits.c.priority)).where(*wanting).scalar_subquery()
+    deadline = select(func.min(audits.c.deadline)).where(*wanting).scalar_subquery()
+    for chunk in chunks(ids):
+        connection.execute(
+            update(action)
+            .where(action.c.id.in_(chunk), action.c.state.in_(PENDING_ACTIONS))
+            .values(
+                priority=func.coalesce(priority, action.c.priority),
+                deadline=func.coalesce(deadline, action.c.deadline),
+            )
+        )
+
+
 def _insert_actions(
-    connection: Connection, actions: Sequence[NewAction], *, tenant: str, now: float
+    connection: Connection,
+    actions: Sequence[NewAction],
+    *,
+    met: Collection[ActionKey],
+    tenant: str,
+    audit: str,
+    now: float,
 ) -> None:
     if not actions:
         return
     height = _heights(actions)
+    unmet = {a.key: len(set(a.needs).difference(met)) for a in actions}
+    priority, deadline = connection.execute(
+        select(audits.c.priority, audits.c.deadline).where(audits.c.id == audit)
+    ).one()
     connection.execute(
         insert(action),
         [
@@ -170,11 +205,13 @@ def _insert_actions(
                 "kind": a.kind,
                 "group_key": a.group_key,
                 "spec": a.spec,
-                "state": ActionState.BLOCKED,
-                "unmet": len(a.needs),
+                "state": ActionState.BLOCKED if unmet[a.key] else ActionState.READY,
+                "unmet": unmet[a.key],
                 "height": height[a.key],
                 "fixed_bytes": a.fixed_bytes,
                 "lane_bytes": a.lane_bytes,
+                "priority": priority,
+                "deadline": deadline,
                 "attempt": 0,
                 "returned": 0,
                 "deaths": 0,

@@ -1,10 +1,9 @@
-"""The queue as rows: what is ready, what is leased, which audits want it."""
+"""The queue as rows: what is leased, and which audits want it."""
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
 
-from auditor.errors import InternalError
 from auditor.plan.actions import ActionKey
 from auditor.stagelog.digest import Digest
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
@@ -13,80 +12,39 @@ from service.records.tables import action, action_dep, audit, audit_action
 from service.scheduler.ready import ReadyAction
 from service.scheduler.states import LIVE_AUDITS, ActionState
 
-
-def ready_actions(connection: Connection, *, now: float) -> tuple[ReadyAction, ...]:
-    """Return every action that could start now."""
-    query = (
-        select(
-            action.c.id,
-            action.c.tenant,
-            action.c.kind,
-            action.c.group_key,
-            action.c.fixed_bytes,
-            action.c.lane_bytes,
-            action.c.not_before,
-            action.c.max_lanes,
-            action.c.height,
-            func.max(audit.c.priority).label("priority"),
-            func.min(audit.c.deadline).label("deadline"),
-        )
-        .join(audit_action, audit_action.c.action == action.c.id)
-        .join(audit, audit.c.id == audit_action.c.audit)
-        .where(
-            action.c.state == ActionState.READY,
-            action.c.not_before <= now,
-            audit.c.state.in_(LIVE_AUDITS),
-        )
-        .group_by(
-            action.c.id,
-            action.c.tenant,
-            action.c.kind,
-            action.c.group_key,
-            action.c.fixed_bytes,
-            action.c.lane_bytes,
-            action.c.not_before,
-            action.c.max_lanes,
-            action.c.height,
-        )
+# The statements are built once: building one costs more than a database takes to answer it.
+_IDS: BindParameter[int] = bindparam("ids", expanding=True)
+_LEASE = (
+    update(action)
+    .where(action.c.id.in_(_IDS), action.c.state == ActionState.READY)
+    .values(
+        state=ActionState.LEASED,
+        fence=action.c.fence + 1,
+        attempt=action.c.attempt + 1,
+        lease_owner=bindparam("owner"),
+        lease_until=bindparam("until"),
+        used=bindparam("now"),
     )
-    return tuple(
-        ReadyAction(
-            id=row.id,
-            tenant=row.tenant,
-            kind=row.kind,
-            group_key=Digest(row.group_key),
-            fixed_bytes=row.fixed_bytes,
-            lane_bytes=row.lane_bytes,
-            priority=row.priority,
-            deadline=row.deadline,
-            ready_since=row.not_before,
-            max_lanes=row.max_lanes,
-            height=row.height,
-        )
-        for row in connection.execute(query)
+    .returning(action.c.id)
+)
+_ACTIONS = select(action).where(action.c.id.in_(_IDS))
+# The state as a subquery and not by a join, which SQLite would begin with every live audit.
+_WANTING = (
+    select(audit_action.c.audit, audit_action.c.action)
+    .where(
+        audit_action.c.action.in_(_IDS),
+        select(audit.c.state)
+        .where(audit.c.id == audit_action.c.audit)
+        .scalar_subquery()
+        .in_(LIVE_AUDITS),
     )
-
-
-def growing_groups(connection: Connection) -> frozenset[Digest]:
-    """Return the keys of groups that actions still waiting for results will join."""
-    query = select(action.c.group_key).where(action.c.state == ActionState.BLOCKED).distinct()
-    return frozenset(Digest(key) for key in connection.scalars(query))
-
-
-def lock_ready(connection: Connection, chosen: Sequence[ReadyAction]) -> tuple[ReadyAction, ...]:
-    """Lock what is still ready of the chosen actions, for this transaction, and return it.
-
-    What another front end has locked or leased meanwhile is left out and not waited for. SQLite has
-    one writer and no such locks.
-    """
-    query = (
-        select(action.c.id)
-        .where(action.c.id.in_([ready.id for ready in chosen]), action.c.state == ActionState.READY)
-        .order_by(action.c.id)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
-    locked = frozenset(connection.scalars(query))
-    return tuple(ready for ready in chosen if ready.id in locked)
+    .order_by(audit_action.c.audit, audit_action.c.action)
+)
+_RESULTS = (
+    select(action.c.key, action.c.result_digest)
+    .join(action_dep, action_dep.c.needs == action.c.id)
+    .where(action_dep.c.action.in_(_IDS))
+)
 
 
 def lease_group(
@@ -96,28 +54,19 @@ def lease_group(
     owner: str,
     now: float,
     until: float,
-) -> LeasedGroup:
-    """Lease the chosen actions together, each with a new fence and one attempt more."""
-    ids = [ready.id for ready in chosen]
-    leased = connection.execute(
-        update(action)
-        .where(action.c.id.in_(ids), action.c.state == ActionState.READY)
-        .values(
-            state=ActionState.LEASED,
-            fence=action.c.fence + 1,
-            attempt=action.c.attempt + 1,
-            lease_owner=owner,
-            lease_until=until,
-            used=now,
-        )
-    )
-    if leased.rowcount != len(ids):
-        raise InternalError(
-            "claim",
-            expected=f"{len(ids)} ready actions",
-            found=leased.rowcount,
-            remedy="Report this with the service's log.",
-        )
+) -> LeasedGroup | None:
+    """Lease the chosen actions together, each with a new fence and one attempt more.
+
+    Returns:
+        The group of those that were still ready, which are all where one scheduler claims; None
+        if another one took everything.
+    """
+    wanted = [ready.id for ready in chosen]
+    given = {"ids": wanted, "owner": owner, "until": until, "now": now}
+    taken = set(connection.scalars(_LEASE, given))
+    ids = [action_id for action_id in wanted if action_id in taken]
+    if not ids:
+        return None
     actions = leased_actions(connection, ids, now=now)
     by_id = {row.lease.action: row for row in actions}
     return LeasedGroup(
@@ -134,10 +83,9 @@ def leased_actions(
     for audit_id, theirs in audits_wanting(connection, ids).items():
         for action_id in theirs:
             audits[action_id].append(audit_id)
-    priorities = _priorities(connection, ids)
     found = []
     for chunk in chunks(ids):
-        for row in connection.execute(select(action).where(action.c.id.in_(chunk))):
+        for row in connection.execute(_ACTIONS, {"ids": chunk}):
             found.append(
                 LeasedAction(
                     lease=Lease(action=row.id, fence=row.fence),
@@ -151,7 +99,7 @@ def leased_actions(
                     attempt=row.attempt,
                     returned=row.returned,
                     deaths=row.deaths,
-                    priority=priorities.get(row.id, 0),
+                    priority=row.priority,
                     waited_seconds=max(0.0, now - row.not_before),
                     audits=tuple(audits[row.id]),
                     saved=None if row.saved_digest is None else Digest(row.saved_digest),
@@ -164,38 +112,14 @@ def audits_wanting(connection: Connection, ids: Sequence[int]) -> Mapping[str, S
     """Return the live audits that want any of these actions, each with the ones it wants."""
     wanting: dict[str, list[int]] = {}
     for chunk in chunks(ids):
-        query = (
-            select(audit_action.c.audit, audit_action.c.action)
-            .join(audit, audit.c.id == audit_action.c.audit)
-            .where(audit_action.c.action.in_(chunk), audit.c.state.in_(LIVE_AUDITS))
-            .order_by(audit_action.c.audit, audit_action.c.action)
-        )
-        for audit_id, action_id in connection.execute(query):
+        for audit_id, action_id in connection.execute(_WANTING, {"ids": chunk}):
             wanting.setdefault(audit_id, []).append(action_id)
     return wanting
-
-
-def _priorities(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for chunk in chunks(ids):
-        query = (
-            select(audit_action.c.action, func.max(audit.c.priority).label("priority"))
-            .join(audit, audit.c.id == audit_action.c.audit)
-            .where(audit_action.c.action.in_(chunk), audit.c.state.in_(LIVE_AUDITS))
-            .group_by(audit_action.c.action)
-        )
-        found |= {row.action: row.priority for row in connection.execute(query)}
-    return found
 
 
 def _results_read_by(connection: Connection, ids: Sequence[int]) -> dict[ActionKey, Digest]:
     results: dict[ActionKey, Digest] = {}
     for chunk in chunks(ids):
-        query = (
-            select(action.c.key, action.c.result_digest)
-            .join(action_dep, action_dep.c.needs == action.c.id)
-            .where(action_dep.c.action.in_(chunk))
-        )
-        for key, digest in connection.execute(query):
+        for key, digest in connection.execute(_RESULTS, {"ids": chunk}):
             results[ActionKey(key)] = Digest(digest)
     return results

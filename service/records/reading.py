@@ -165,7 +165,7 @@ def _audit(connection: Connection, row: Row[Any]) -> AuditRow:
         started=row.started,
         finished=row.finished,
         updated=row.updated,
-        progress=progress_of(connection, row.id),
+        progress=progress_of(connection, [row.id])[row.id],
         compute_seconds=seconds or 0.0,
         kind="check" if row.kind == CHECK else "audit",
         verdict=None if checked is None else checked.verdict,

@@ -31,6 +31,9 @@ _DIGEST = String(64)
 # SQLite numbers rows by itself only for a column of type INTEGER.
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
+# With these columns the head of the queue is found in the index alone.
+_URGENCY = ("priority", "not_before", "deadline", "height", "group_key")
+
 tenant = Table(
     "tenant",
     metadata,
@@ -81,6 +84,8 @@ action = Table(
     Column("attempt", Integer, nullable=False),
     Column("returned", Integer, nullable=False),  # attempts given back
     Column("deaths", Integer, nullable=False),  # workers it killed by its own fault
+    Column("priority", Integer, nullable=False, server_default="0"),  # highest of its live audits
+    Column("deadline", Float, nullable=False, server_default="0"),  # first of its live audits
     Column("max_lanes", Integer),  # smaller groups after a group with it failed
     Column("not_before", Float, nullable=False),
     Column("fence", Integer, nullable=False),
@@ -100,6 +105,7 @@ action = Table(
     Index("ix_action_state_not_before", "state", "not_before"),
     Index("ix_action_state_lease_until", "state", "lease_until"),
     Index("ix_action_state_group_key", "state", "group_key"),
+    Index("ix_action_state_tenant_urgency", "state", "tenant", *_URGENCY),
 )
 
 audit_action = Table(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import final
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select, update
 
 from auditor.stagelog.digest import Digest
 from service.records.engine import Database
@@ -21,7 +21,7 @@ ABANDONED_SECONDS = 2.0
 
 @final
 class SqlUpkeep:
-    """The :class:`service.records.jobs.SchedulerRecords` of a database.
+    """The :class:`service.records.passing_time.SchedulerRecords` of a database.
 
     Args:
         database: Where the rows are.
@@ -109,14 +109,14 @@ class SqlUpkeep:
                 audit.c.carrier == self._front_end.id,
                 audit.c.carried_until < now,
             )
-            unfinished = (
-                select(audit_action.c.audit)
-                .join(action, action.c.id == audit_action.c.action)
-                .where(action.c.state != ActionState.DONE)
+            unfinished = exists().where(
+                audit_action.c.audit == audit.c.id,
+                action.c.id == audit_action.c.action,
+                action.c.state != ActionState.DONE,
             )
             query = (
                 select(audit.c.id)
-                .where(audit.c.state.in_(LIVE_AUDITS), free, audit.c.id.not_in(unfinished))
+                .where(audit.c.state.in_(LIVE_AUDITS), free, ~unfinished)
                 .order_by(audit.c.id)
             )
             return tuple(connection.scalars(query))

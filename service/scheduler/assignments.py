@@ -90,6 +90,15 @@ class Assignments:
         loads = {worker: len(list(self.held_by(worker))) for worker in self._devices}
         return tuple(sorted((w for w in loads if loads[w] < depth), key=lambda w: loads[w]))
 
+    def not_begun(self) -> tuple[Assignment, ...]:
+        """Return the groups that wait on a worker behind another one."""
+        first = {a.worker: a.id for a in reversed(self._groups.values())}
+        return tuple(a for a in self._groups.values() if not a.started and a.id != first[a.worker])
+
+    def device_of(self, worker: str) -> str:
+        """Return the device of a worker that takes groups."""
+        return self._devices[worker]
+
     def is_idle(self, worker: str) -> bool:
         """Say whether a worker holds nothing."""
         return next(self.held_by(worker), None) is None

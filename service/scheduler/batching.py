@@ -1,8 +1,77 @@
 """Ready actions -> the next group; pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
+from auditor.stagelog.digest import Digest
+from service.scheduler.batch_delay import NOT_YET, Launch, When
 from service.scheduler.ready import ReadyAction, order
+
+PASSED_OVER_LIMIT = 16
+"""Groups that may wait for lanes before a claim gives up looking for one that need not."""
+
+
+class ReadyWork(Protocol):
+    """What could start now, in the order of :func:`service.scheduler.ready.order`."""
+
+    def head(self, *, passed_over: Collection[Digest]) -> ReadyAction | None:
+        """Return the first action whose group key is not among these; None if there is none."""
+
+    def companions(self, head: ReadyAction, *, limit: int) -> Sequence[ReadyAction]:
+        """Return the first ``limit`` actions of the head's group key, itself included."""
+
+    def outranked(self, head: ReadyAction) -> bool:
+        """Say whether something that waits for results will go before the head.
+
+        It does if its tenant's start tag is smaller, or equal and its priority above the head's.
+        """
+
+    def to_come(self, group_key: Digest) -> int:
+        """Return how many actions of this key still wait for results."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The group to start now, none if there is none, and when one that waits may start.
+
+    ``due`` is in seconds since 1970, infinite when only an event can change something.
+    """
+
+    group: tuple[ReadyAction, ...] = ()
+    due: float = NOT_YET
+
+
+def choose(
+    work: ReadyWork, *, lanes_of: Callable[[ReadyAction], int], launch: Launch, now: float
+) -> Choice:
+    """Return the first group that may start; one that waits for lanes lets later ones pass.
+
+    Args:
+        work: What is ready.
+        lanes_of: The largest group that an action may be in, at least 1; asked of the head.
+        launch: Which groups may start.
+        now: Seconds since 1970.
+    """
+    due = NOT_YET
+    passed_over: set[Digest] = set()
+    while len(passed_over) < PASSED_OVER_LIMIT:
+        head = work.head(passed_over=passed_over)
+        if head is None:
+            break
+        if launch.when is When.AHEAD and work.outranked(head):
+            break  # a device that is busy leaves its next turn to what it is about to free
+        room = room_of(head, lanes_of=lanes_of)
+        # Twice the room: some need smaller groups than this one.
+        companions = work.companions(head, limit=2 * room) if room > 1 else (head,)
+        group = fill(companions, room=room)
+        starts = launch.starts_at(group, room=room, to_come=partial(work.to_come, head.group_key))
+        if starts <= now:
+            return Choice(group=group)
+        due = min(due, starts)
+        passed_over.add(head.group_key)
+    return Choice(due=due)
 
 
 def next_group(
@@ -12,15 +81,14 @@ def next_group(
     now: float,
     start_of: Callable[[str], float],
 ) -> tuple[ReadyAction, ...]:
-    """Return the actions to run together next, none if nothing is ready.
+    """Return the actions that an idle device runs together next, none if nothing is ready.
 
     The head is the first in :func:`service.scheduler.ready.order`; others of the same group key
-    join it in that order, whichever tenant they are of. An action whose group failed before limits
-    every group it is in.
+    join it in that order, whichever tenant they are of.
 
     Args:
         ready: Everything that could start now.
-        lanes_of: The largest group that an action may be in; asked of the head.
+        lanes_of: The largest group that an action may be in, at least 1; asked of the head.
         now: Seconds since 1970.
         start_of: Start tags of tenants; the smallest is served first.
     """
@@ -30,15 +98,28 @@ def next_group(
     if not ordered:
         return ()
     head = ordered[0]
-    most = lanes_of(head)
-    room = min(most, head.max_lanes or most)
-    group = [head]
-    for action in ordered[1:]:
+    companions = [action for action in ordered if action.group_key == head.group_key]
+    return fill(companions, room=room_of(head, lanes_of=lanes_of))
+
+
+def room_of(head: ReadyAction, *, lanes_of: Callable[[ReadyAction], int]) -> int:
+    """Return how many lanes a head's group may have."""
+    room = lanes_of(head)
+    return min(room, head.max_lanes or room)
+
+
+def fill(companions: Sequence[ReadyAction], *, room: int) -> tuple[ReadyAction, ...]:
+    """Return the group of the first of these; one whose group failed before limits its groups.
+
+    Args:
+        companions: Actions of one key in their order, at least one.
+        room: How many the group may have.
+    """
+    group: list[ReadyAction] = []
+    for action in companions:
         if len(group) >= room:
             break
-        if action.group_key != head.group_key:
-            continue
-        limit = action.max_lanes or most
+        limit = action.max_lanes or room
         if limit <= len(group):
             continue  # it needs a smaller group than this one is already
         group.append(action)

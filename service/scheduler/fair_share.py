@@ -26,9 +26,13 @@ class Charge:
 
     Args:
         seconds: Device seconds by tenant.
+        before: Virtual time before it was served.
+        after: Virtual time since.
     """
 
     seconds: Mapping[str, float]
+    before: float
+    after: float
 
 
 @final
@@ -56,10 +60,16 @@ class FairShare:
             seconds: Expected device seconds of the whole group; lanes share them equally.
         """
         lanes = list(tenants)
-        self._virtual = max(self._virtual, self.start_of(lanes[0]))
+        before = self._virtual
+        self._virtual = max(before, self.start_of(lanes[0]))
         each = seconds / len(lanes)
-        charge = Charge({tenant: count * each for tenant, count in Counter(lanes).items()})
-        self._finish = {t: tag for t, tag in self._finish.items() if tag > self._virtual}
+        charge = Charge(
+            seconds={tenant: count * each for tenant, count in Counter(lanes).items()},
+            before=before,
+            after=self._virtual,
+        )
+        # Tags behind the time before this group bring nobody anything, even if it is undone.
+        self._finish = {t: tag for t, tag in self._finish.items() if tag > before}
         for tenant, own in charge.seconds.items():
             self._finish[tenant] = self.start_of(tenant) + own / self._weight(tenant)
         return charge
@@ -72,6 +82,12 @@ class FairShare:
             difference = part * seconds - own
             known = self._finish.get(tenant, self._virtual)
             self._finish[tenant] = known + difference / self._weight(tenant)
+
+    def undo(self, charge: Charge) -> None:
+        """A group was taken back before it began: nobody pays, and its time has not come."""
+        self.correct(charge, seconds=0)
+        if self._virtual == charge.after:
+            self._virtual = charge.before
 
     def level(self) -> None:
         """Nothing waits and nothing runs: whoever comes next starts level with everybody."""

@@ -16,8 +16,17 @@ import structlog
 from auditor.edge.clock import Clock
 from auditor.errors import AuditorError, UnavailableError
 from auditor.plan.actions import ActionKey
-from service.executors.base import Executor, WorkerEvent
-from service.records.jobs import Lease, SchedulerRecords
+from service.executors.base import (
+    Executor,
+    GroupResumed,
+    GroupSaved,
+    GroupStarted,
+    GroupStepped,
+    WorkerBeat,
+    WorkerEvent,
+)
+from service.records.jobs import Lease
+from service.records.passing_time import SchedulerRecords
 from service.saved_states import SavedStates
 from service.scheduler.reactions import Reactions
 from service.telemetry import Telemetry
@@ -59,6 +68,9 @@ class Joined:
 class Stop:
     """End the loop once everything reported before is handled."""
 
+
+_NEWS_ONLY = (GroupStarted, GroupResumed, GroupStepped, GroupSaved, WorkerBeat)
+"""Events after which nothing more can be handed out than before."""
 
 Event = WorkerEvent | Revoked | Wake | Joined | Stop
 
@@ -117,15 +129,17 @@ class Scheduler:
     def run(self) -> None:
         """React until a Stop comes."""
         while not self._stopped:
-            self.turn(timeout_seconds=self._patience())
+            self.turn(timeout_seconds=self.patience())
 
     def turn(self, *, timeout_seconds: float) -> None:
         """Wait for an event, handle all there are, then see what time and room allow."""
-        for event in self._take(timeout_seconds):
+        events = list(self._take(timeout_seconds))
+        for event in events:
             self._guarded(partial(self._handle_or_keep, event), what=type(event).__name__)
         if self._clock.monotonic() >= self._next_upkeep:
             self._guarded(self._do_upkeep, what="upkeep")
-        self._guarded(self._reactions.hand_out, what="hand out")
+        if not events or not all(isinstance(event, _NEWS_ONLY) for event in events):
+            self._guarded(self._reactions.hand_out, what="hand out")
         if self._reactions.idle:
             self._became_idle.set()
         else:
@@ -221,13 +235,14 @@ class Scheduler:
             self._kept.remove(event)
             self._handle_or_keep(event)
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """Return how long nothing can become due."""
         wait = max(0.0, self._next_upkeep - self._clock.monotonic())
+        moment = self._reactions.due
         try:
-            moment = self._upkeep.next_retry()
+            retry = self._upkeep.next_retry()
         except UnavailableError:  # the next upkeep says so
             return wait
-        if moment is None:
-            return wait
+        if retry is not None:
+            moment = min(moment, retry)
         return max(0.0, min(wait, moment - self._clock.now().timestamp()))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never, final
 
@@ -31,15 +30,16 @@ from service.records.jobs import (
     Completion,
     Lease,
     LeasedAction,
+    LeasedGroup,
     LeaseRecords,
-    When,
 )
 from service.records.saved_step import SavedStep
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
-from service.scheduler.fair_share import ExpectedSeconds, FairShare
+from service.scheduler.batch_delay import NOT_YET
+from service.scheduler.fair_share import Charge, ExpectedSeconds, FairShare
+from service.scheduler.formation import Formation
 from service.scheduler.leases import ran_out_of_memory
-from service.scheduler.memory import MemoryModel
 from service.scheduler.ready import ReadyAction
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
@@ -48,15 +48,6 @@ GROUPS_A_WORKER = 2
 """One group computes while the next one is already there."""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulerSettings:
-    """How groups are formed and leased: at most so many lanes, and no more than fit."""
-
-    max_lanes: int
-    lease_seconds: float
-    memory: MemoryModel = field(default_factory=MemoryModel)
 
 
 @final
@@ -71,7 +62,7 @@ class Reactions:
         notices: Who waits for news.
         telemetry: What operators are told.
         shares: Which tenant is served next.
-        settings: How groups are formed.
+        formation: How large groups may be and how long they wait.
     """
 
     def __init__(
@@ -84,7 +75,7 @@ class Reactions:
         notices: Notices,
         telemetry: Telemetry,
         shares: FairShare,
-        settings: SchedulerSettings,
+        formation: Formation,
     ) -> None:
         self._leases = leases
         self._executor = executor
@@ -93,17 +84,23 @@ class Reactions:
         self._notices = notices
         self._telemetry = telemetry
         self._shares = shares
-        self._memory = settings.memory
+        self._memory = formation.memory
         self._expected = ExpectedSeconds()
-        self._settings = settings
+        self._formation = formation
         self._assignments = Assignments()
         self._draining = False
+        self._due = NOT_YET
         self._on_workers: Callable[[int], None] = lambda _count: None
 
     @property
     def idle(self) -> bool:
         """Whether no worker holds a group."""
         return self._assignments.idle
+
+    @property
+    def due(self) -> float:
+        """When a group that waits for lanes may start, seconds since 1970; infinite if none."""
+        return self._due
 
     def on_workers(self, callback: Callable[[int], None]) -> None:
         """Call back with the number of workers when it changes."""
@@ -158,6 +155,9 @@ class Reactions:
 
     def hand_out(self) -> None:
         """Give groups to workers as long as there is room and something ready."""
+        self._due = NOT_YET
+        if not self._draining:
+            self._recall()
         while not self._draining:
             handed_out = [
                 worker
@@ -169,23 +169,40 @@ class Reactions:
         if self._assignments.workers and self._assignments.idle:
             self._shares.level()
 
+    def _recall(self) -> None:
+        """Take back groups that wait on a worker while something more urgent is ready.
+
+        So whoever comes with little waits for the group on the device and for no other.
+        """
+        for held in self._assignments.not_begun():
+            self._shares.undo(held.charge)
+            leases = [action.lease for action in held.actions]
+            recalled = False
+            try:
+                recalled = self._leases.recall(leases, start_of=self._shares.start_of)
+            finally:  # the database may be away
+                if not recalled:
+                    held.charge = self._charge(held.group)
+            if recalled:
+                self._take(held.id)
+                keys = [action.key for action in held.actions]
+                self._executor.cancel(held.worker, held.id, keys)
+
     def _hand_to(self, worker: str) -> bool:
+        device = self._assignments.device_of(worker)
         idle = self._assignments.is_idle(worker)
-        group = self._leases.claim(
+        claim = self._leases.claim(
             worker,
             lanes_of=partial(self._lanes_of, worker=worker),
-            lease_seconds=self._settings.lease_seconds,
-            when=When.NOW if idle else When.AHEAD,
+            lease_seconds=self._formation.lease_seconds,
+            launch=self._formation.for_idle(device) if idle else self._formation.for_busy(device),
             start_of=self._shares.start_of,
         )
+        group = claim.group
         if group is None:
+            self._due = min(self._due, claim.due)
             return False
-        lanes = len(group.actions)
-        charge = self._shares.serve(
-            [action.tenant for action in group.actions],
-            seconds=self._expected.of(group.actions[0].kind, lanes=lanes),
-        )
-        assignment = self._assignments.assign(worker, group, charge=charge)
+        assignment = self._assignments.assign(worker, group, charge=self._charge(group))
         self._telemetry.group_handed_out(assignment)
         self._executor.submit(worker, assignment.id, group)
         self._notices.publish(assignment.audits)
@@ -194,8 +211,15 @@ class Reactions:
     def _lanes_of(self, head: ReadyAction, *, worker: str) -> int:
         """Return the largest group that an action may be in on a worker."""
         fitting = self._memory.lanes(head, worker=worker)
-        most = self._settings.max_lanes
+        most = self._formation.lanes_of(head)
         return most if fitting is None else min(most, fitting)
+
+    def _charge(self, group: LeasedGroup) -> Charge:
+        """Charge the tenants of a group with what it is going to cost."""
+        return self._shares.serve(
+            [action.tenant for action in group.actions],
+            seconds=self._expected.of(group.actions[0].kind, lanes=len(group.actions)),
+        )
 
     def join(self, audit: str, keys: Collection[ActionKey]) -> None:
         """Tell an audit, too, of groups that compute these actions."""
@@ -283,10 +307,11 @@ class Reactions:
             with self._kept_if_unavailable(group):
                 self._apply(self._leases.complete(completions))
             self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
-        if not group.resumed:
-            self._expected.learn(
-                group.kind, lanes=len(group.group.actions), seconds=event.compute_seconds
-            )
+        if lanes and not group.resumed:
+            # The seconds are those of the lanes that were not cancelled, from their first step on.
+            seconds = event.compute_seconds
+            self._expected.learn(group.kind, lanes=lanes, seconds=seconds)
+            self._formation.learn(group.key, lanes=lanes, seconds=seconds)
             self._learn_memory(group, event)
         self._shares.correct(group.charge, seconds=event.compute_seconds)
 
@@ -349,7 +374,7 @@ class Reactions:
     def _extend(self, worker: str) -> None:
         leases = [a.lease for group in self._assignments.held_by(worker) for a in group.actions]
         if leases:
-            self.revoke(self._leases.extend(leases, lease_seconds=self._settings.lease_seconds))
+            self.revoke(self._leases.extend(leases, lease_seconds=self._formation.lease_seconds))
 
     def _apply(self, changed: Changed) -> None:
         self._notices.publish(changed.audits)

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from auditor.stagelog.digest import Digest
 
+DEADLINE_SECONDS = 60.0
+"""Deadlines in the same minute are equal: audits asked for together differ by milliseconds, and
+ordered by these their trajectories would pass one after the other instead of together."""
+
 AGEING_SECONDS = 600.0
 """Waiting this long is worth one level of priority, so that nothing starves."""
 
@@ -26,7 +30,7 @@ class ReadyAction:
 
 
 def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, float, float, int, int]:
-    """Return the sort key: the tenant's start tag, aged priority, deadline, height, age.
+    """Return the sort key: start tag, aged priority, minute of the deadline, height, age.
 
     Priority orders the work of one tenant and says nothing to others: whoever asks for more than
     its share waits for itself, and a tenant that asks for little is next whatever others wait for.
@@ -38,6 +42,15 @@ def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, floa
         now: Seconds since 1970.
         start: Of its tenant, by :class:`service.scheduler.fair_share.FairShare`.
     """
-    waited = max(0.0, now - action.ready_since)
-    level = action.priority + waited // AGEING_SECONDS
-    return (start, -level, action.deadline, -action.height, action.id)
+    return (
+        start,
+        -level_of(action, now=now),
+        action.deadline // DEADLINE_SECONDS,
+        -action.height,
+        action.id,
+    )
+
+
+def level_of(action: ReadyAction, *, now: float) -> float:
+    """Return the priority of an action with what its waiting adds."""
+    return action.priority + max(0.0, now - action.ready_since) // AGEING_SECONDS

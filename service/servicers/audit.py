@@ -18,6 +18,7 @@ from service.operations import AuditOperations
 from service.paging import PageTokens
 from service.pb.v1 import audit_pb2
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceServicer
+from service.scheduler.arrivals import Arrivals
 from service.scheduler.overview import Overview
 from service.servicers.audit_page import audit_page
 from service.submission import Ask, Submission
@@ -35,6 +36,7 @@ class AuditServicer(AuditServiceServicer):
 
     Args:
         submission: The way in.
+        arrivals: Counts the audits that are on their way in.
         operations: Stored audits.
         watching: Streams of events.
         notices: What is on the device.
@@ -47,6 +49,7 @@ class AuditServicer(AuditServiceServicer):
         self,
         *,
         submission: Submission,
+        arrivals: Arrivals,
         operations: AuditOperations,
         watching: Watching,
         notices: Notices,
@@ -55,6 +58,7 @@ class AuditServicer(AuditServiceServicer):
         tokens: PageTokens,
     ) -> None:
         self._submission = submission
+        self._arrivals = arrivals
         self._operations = operations
         self._watching = watching
         self._notices = notices
@@ -76,7 +80,9 @@ class AuditServicer(AuditServiceServicer):
             ),
             request_id=parse_request_id(request.request_id),
         )
-        return to_audit_operation(await self._threads.run(self._submission.create, ask))
+        with self._arrivals.arriving():
+            row = await self._threads.run(self._submission.create, ask)
+        return to_audit_operation(row)
 
     @override
     async def PlanAudit(

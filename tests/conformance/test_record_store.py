@@ -10,10 +10,12 @@ from auditor.stagelog.digest import sha256
 from service.errors import RequestIdReusedError
 from service.failures import Failure
 from service.records.base import ModelRow, Position, RequestKey, StageLogRow
-from service.records.jobs import GiveUp, LeasedGroup, Retry, SignedReport, When
+from service.records.jobs import GiveUp, LeasedGroup, Retry, SignedReport
+from service.scheduler.batch_delay import When
 from service.scheduler.states import ActionState, AuditState
 from tests.support.fake_clock import FakeClock
 from tests.support.job_records import (
+    MAX_DELAY_SECONDS,
     TENANT,
     Records,
     completion,
@@ -158,6 +160,7 @@ def test_a_claim_ahead_leaves_groups_that_will_grow(records: Records) -> None:
 
     assert records.claim(when=When.AHEAD) is None
     records.leases.complete([completion(first.actions[0])])
+    records.clock.advance(MAX_DELAY_SECONDS)
 
     assert _names(records.claim(when=When.AHEAD), "early", "late") == {"early", "late"}
 

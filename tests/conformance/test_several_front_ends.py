@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from auditor.stagelog.digest import sha256
 from service.records.base import RequestKey
 from service.records.front_end import FrontEnd
-from service.records.jobs import AuditRow, LeasedGroup, Retry, SignedReport, When
-from service.records.queue import lock_ready, ready_actions
+from service.records.jobs import AuditRow, LeasedGroup, Retry, SignedReport
+from service.records.ready_work import SqlReadyWork
 from service.scheduler.states import ActionState, AuditState
 from tests.support.fake_clock import FakeClock
 from tests.support.job_records import (
@@ -100,9 +101,8 @@ def test_concurrent_claims_share_the_queue_without_doubles_or_losses(postgres_pa
             return 0.0
 
         while True:
-            group = postgres_pair[number].leases.claim(
-                "worker", lanes_of=lambda _: 4, lease_seconds=30, when=When.NOW, start_of=start_of
-            )
+            claim = postgres_pair[number].claim_for("worker", max_lanes=4, start_of=start_of)
+            group = claim.group
             if group is None:
                 return
             claimed[number] += [action.key for action in group.actions]
@@ -119,10 +119,11 @@ def test_a_claim_does_not_wait_for_another_that_is_not_finished(postgres_pair: P
     first.audits.create(audit, gone=())
     held, go_on = threading.Event(), threading.Event()
 
-    def hold(connection: object) -> None:
-        ready = ready_actions(connection, now=first.clock.seconds())  # type: ignore[arg-type]
-        chosen = [action for action in ready if action.group_key == sha256(b"g")]
-        assert len(lock_ready(connection, chosen)) == 2  # type: ignore[arg-type]
+    def hold(connection: Connection) -> None:
+        ready = SqlReadyWork(connection, now=first.clock.seconds(), start_of=lambda _: 0.0)
+        head = ready.head(passed_over={sha256(b"c")})
+        assert head is not None
+        assert len(ready.companions(head, limit=8)) == 2
         held.set()
         assert go_on.wait(60)
 

@@ -1,6 +1,7 @@
 """Audits and actions for tests of the records and of the scheduler."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -11,14 +12,16 @@ from service.records.base import RequestKey
 from service.records.catalogue import SqlCatalogue
 from service.records.engine import Database, open_engine
 from service.records.front_end import ALONE, FrontEnd
-from service.records.jobs import Completion, LeasedAction, LeasedGroup, NewAction, NewAudit, When
+from service.records.jobs import Claim, Completion, LeasedAction, LeasedGroup, NewAction, NewAudit
 from service.records.leases import SqlLeases
 from service.records.migrate import migrate
 from service.records.reading import SqlAuditReader
 from service.records.upkeep import SqlUpkeep
+from service.scheduler.batch_delay import Launch, When
 from tests.support.fake_clock import FakeClock
 
 TENANT = "default"
+MAX_DELAY_SECONDS = 0.05
 _counter = itertools.count()
 
 
@@ -40,12 +43,22 @@ class Records:
         self.catalogue = SqlCatalogue(self.database, now=clock.seconds)
 
     def claim(self, *, max_lanes: int = 64, when: When = When.NOW) -> LeasedGroup | None:
+        return self.claim_for("worker-1", max_lanes=max_lanes, when=when).group
+
+    def claim_for(
+        self,
+        owner: str,
+        *,
+        max_lanes: int = 64,
+        when: When = When.NOW,
+        start_of: Callable[[str], float] = lambda _: 0.0,
+    ) -> Claim:
         return self.leases.claim(
-            "worker-1",
-            lanes_of=lambda _: max_lanes,
+            owner,
+            lanes_of=lambda _head: max_lanes,
             lease_seconds=30,
-            when=when,
-            start_of=lambda _: 0.0,
+            launch=Launch(when=when, max_delay_seconds=MAX_DELAY_SECONDS),
+            start_of=start_of,
         )
 
 

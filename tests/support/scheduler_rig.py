@@ -18,6 +18,7 @@ from service.records.front_end import ALONE, FrontEnd
 from service.records.jobs import (
     ActionRow,
     AuditRow,
+    LeasedAction,
     LeasedGroup,
     NewAction,
     QueueRow,
@@ -26,10 +27,12 @@ from service.records.jobs import (
 from service.records.upkeep import SqlUpkeep
 from service.rounds import CheckEnding, RoundPlanner, Rounds
 from service.saved_states import SavedStates
+from service.scheduler.arrivals import Arrivals
 from service.scheduler.fair_share import FairShare
+from service.scheduler.formation import Formation, SchedulerSettings
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.overview import Overview
-from service.scheduler.reactions import Reactions, SchedulerSettings
+from service.scheduler.reactions import Reactions
 from service.scheduler.setbacks import Setbacks
 from service.telemetry import Telemetry
 from tests.support.fake_clock import FakeClock
@@ -69,13 +72,23 @@ class FakeExecutor:
 
 @final
 class FakePlanner:
-    """Plans the rounds that a test laid out, by the number of results that are there."""
+    """Plans the rounds that a test laid out, by the number of results that are there.
+
+    Audits that differ are known by their keys: ``know`` them.
+    """
 
     def __init__(self, blobs: MemoryBlobs) -> None:
         self.rounds: dict[int, tuple[NewAction, ...]] = {}
+        self._known: dict[ActionKey, tuple[NewAction, ...]] = {}
         self._blobs = blobs
 
+    def know(self, *actions: NewAction) -> None:
+        """Plan these whenever an audit has one of them."""
+        self._known |= dict.fromkeys((action.key for action in actions), actions)
+
     def plan_stored(self, request: Digest, results: Mapping[ActionKey, Digest]) -> PlannedRound:
+        for actions in (self._known[key] for key in results if key in self._known):
+            return PlannedRound(actions=actions, report=actions[-1].key)
         known = max(count for count in self.rounds if count <= len(results))
         actions = self.rounds[known]
         return PlannedRound(actions=actions, report=actions[-1].key)
@@ -148,6 +161,7 @@ class Rig:
         front_end: FrontEnd = ALONE,
         clock: FakeClock | None = None,
         planner: RoundPlanner | None = None,
+        max_batch_delay_seconds: float = 0.0,
     ) -> None:
         self._answered: set[int] = set()
         self.clock = clock or FakeClock()
@@ -162,6 +176,7 @@ class Rig:
         self.judge = FakeJudge()
         self.notices = Notices()
         self.metrics = Metrics()
+        self.arrivals = Arrivals()
         self.overview = Overview(self.clock, max_lanes=8, devices=("cpu",))
         telemetry = Telemetry(self.metrics, max_lanes=8, overview=self.overview)
         self.rounds = Rounds(
@@ -190,7 +205,14 @@ class Rig:
             notices=self.notices,
             telemetry=telemetry,
             shares=FairShare(),
-            settings=SchedulerSettings(max_lanes=8, lease_seconds=LEASE_SECONDS),
+            formation=Formation(
+                SchedulerSettings(
+                    max_lanes=8,
+                    lease_seconds=LEASE_SECONDS,
+                    max_batch_delay_seconds=max_batch_delay_seconds,
+                ),
+                arrivals=self.arrivals,
+            ),
         )
         self.scheduler = Scheduler(
             reactions,
@@ -200,6 +222,7 @@ class Rig:
             clock=self.clock,
             saved=self.saved,
         )
+        self.arrivals.on_last(lambda: self.scheduler.report(Wake()))
         self.executor.start(self.scheduler.report)
         self.turn()
 
@@ -249,17 +272,18 @@ class Rig:
 
     def answer_to(self, group_id: int, group: LeasedGroup, *, seconds: float = 1.0) -> GroupDone:
         """Return the event with results of every action of a group, stored as blobs."""
-        results = tuple(
-            ActionDone(
-                key=action.key,
-                fence=action.lease.fence,
-                digest=self.blobs.write(f"result of {action.key}".encode()),
-                size=1,
-                gradient_examples=1,
-            )
-            for action in group.actions
-        )
+        results = tuple(self.result_of(action) for action in group.actions)
         return GroupDone(worker=WORKER, group=group_id, results=results, compute_seconds=seconds)
+
+    def result_of(self, action: LeasedAction) -> ActionDone:
+        """Return what a worker answers for one action, its result stored as a blob."""
+        return ActionDone(
+            key=action.key,
+            fence=action.lease.fence,
+            digest=self.blobs.write(f"result of {action.key}".encode()),
+            size=1,
+            gradient_examples=1,
+        )
 
     def states(self, audit: str) -> dict[str, str]:
         return {row.key: row.state.value for row in self.records.reader.actions(audit)}

@@ -42,7 +42,7 @@ def ids(
     def start_of(tenant: str) -> float:
         return starts.get(tenant, 0.0)
 
-    group = next_group(ready, lanes_of=lambda _: max_lanes, now=NOW, start_of=start_of)
+    group = next_group(ready, lanes_of=lambda _head: max_lanes, now=NOW, start_of=start_of)
     return [action.id for action in group]
 
 
@@ -121,8 +121,33 @@ def test_every_limit_holds_and_the_head_always_runs(
         for number, (group, priority, limit) in enumerate(rows)
     ]
 
-    group = next_group(ready, lanes_of=lambda _: max_lanes, now=NOW, start_of=lambda _: 0.0)
+    group = next_group(ready, lanes_of=lambda _head: max_lanes, now=NOW, start_of=lambda _: 0.0)
 
     assert bool(group) == bool(ready)
     assert len({action.group_key for action in group}) <= 1
     assert all(len(group) <= min(max_lanes, a.max_lanes or max_lanes) for a in group)
+
+
+def test_the_head_decides_how_large_its_group_may_be() -> None:
+    ready = [make_ready(1, group="a"), *(make_ready(n, group="b", priority=2) for n in range(2, 9))]
+
+    def lanes_of(head: ReadyAction) -> int:
+        return 3 if head.group_key == sha256(b"b") else 64
+
+    group = next_group(ready, lanes_of=lanes_of, now=NOW, start_of=lambda _: 0.0)
+
+    assert [action.id for action in group] == [2, 3, 4]
+
+
+def test_deadlines_of_one_minute_leave_the_order_to_height() -> None:
+    early = make_ready(1, group="early", deadline=60_000.0)
+    higher = make_ready(2, group="higher", deadline=60_059.0, height=1)
+
+    assert ids(early, higher) == [2]
+
+
+def test_deadlines_of_different_minutes_come_before_height() -> None:
+    early = make_ready(1, group="early", deadline=59_999.0)
+    higher = make_ready(2, group="higher", deadline=60_000.0, height=1)
+
+    assert ids(early, higher) == [1]

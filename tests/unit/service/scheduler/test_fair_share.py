@@ -31,8 +31,8 @@ class Device:
     def submit(self, tenant: str, seconds: float, *, group: str = "g") -> int:
         number = next(self._numbers)
         action = ReadyAction(
-            id=number, tenant=tenant, kind="advance", group_key=sha256(group.encode()), priority=1,
-            deadline=1e9, height=0, ready_since=self.now, max_lanes=None,
+            id=number, tenant=tenant, kind="advance", group_key=sha256(group.encode()),
+            priority=1, deadline=1e9, height=0, ready_since=self.now, max_lanes=None,
         )  # fmt: skip
         self.waiting[number] = (action, seconds)
         return number
@@ -44,7 +44,7 @@ class Device:
         """Serve one group to its end and return what was in it."""
         group = next_group(
             [action for action, _ in self.waiting.values()],
-            lanes_of=lambda _: self.max_lanes,
+            lanes_of=lambda _head: self.max_lanes,
             now=self.now,
             start_of=self.shares.start_of,
         )
@@ -132,6 +132,19 @@ def test_an_abandoned_group_costs_nothing() -> None:
     shares.correct(shares.serve(["a"], seconds=5.0), seconds=0.0)
 
     assert shares.start_of("a") == 0.0
+
+
+def test_a_group_that_is_taken_back_leaves_no_trace() -> None:
+    shares = FairShare()
+    shares.serve(["busy"], seconds=1.0)
+    shares.serve(["little"], seconds=0.25)
+    ahead = shares.serve(["busy"], seconds=1.0)
+
+    shares.undo(ahead)
+
+    assert (shares.start_of("new"), shares.start_of("little"), shares.start_of("busy")) == (
+        0.0, 0.25, 1.0,
+    )  # fmt: skip
 
 
 def test_after_an_idle_time_everybody_is_level() -> None:

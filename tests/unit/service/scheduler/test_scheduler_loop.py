@@ -359,19 +359,3 @@ def test_what_happened_is_measured(rig: Rig) -> None:
     assert value("stageaudit_signatures_total", {"result": "signed"}) == 1
     finished = {"tenant": DEFAULT_TENANT, "outcome": "succeeded"}
     assert value("stageaudit_audits_finished_total", finished) == 1
-
-
-def test_a_queue_of_one_tenant_delays_another_by_what_is_handed_out(rig: Rig) -> None:
-    for number in range(40):
-        action = make_action(f"busy {number}", group=f"busy {number}")
-        rig.audit(action, tenant="busy", max_live_audits=100)
-    rig.turn(rig.answer())  # the worker holds a group and the one after it
-
-    rig.audit(make_action("gate"), tenant="quiet", priority=2)
-    held = rig.executor.submitted[-1][1]
-    rig.turn(rig.answer())
-
-    _, number, group = rig.executor.submitted[-1]
-    assert number == held + 1
-    assert group.actions[0].tenant == "quiet"
-    assert rig.metrics.tenant_device_seconds.labels("busy")._value.get() == 2.0
