@@ -9,7 +9,6 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +30,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from auditor.errors import InputError, UnavailableError, UnsupportedError
+from service.ray_config import RayConfig, is_loopback
 from service.records.base import DEFAULT_TENANT
 
 MEBIBYTE = 2**20
@@ -64,14 +64,6 @@ def _base_folder(variable: str, *, fallback: str) -> Path:
     return (Path(base) if base else Path.home() / fallback) / "stageaudit"
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host, by name or address, is this machine and cannot be reached by others."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Limits(BaseModel):
     """Sizes and times beyond which a request is refused."""
 
@@ -94,35 +86,6 @@ class Limits(BaseModel):
     queue_bytes: Positive = 256 * GIBIBYTE
     audit_seconds: Seconds = 24 * 3600
     audit_seconds_max: Seconds = 7 * 24 * 3600
-
-
-class RayConfig(BaseModel):
-    """Where Ray runs the workers, and how many.
-
-    Args:
-        address: ``host:port`` of a cluster to which this host belongs; None starts one here.
-        workers: How many, each beside an actor.
-        gpus_per_worker: 1 to compute on a GPU, 0 to compute on the CPU.
-        cpus_per_worker: CPUs that Ray sets aside; also the worker's threads unless
-            ``threads_per_worker`` says otherwise.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    address: Annotated[str, Field(pattern=r"^[^/\s]+:\d{1,5}$")] | None = None
-    workers: Positive = 1
-    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
-    cpus_per_worker: Positive = 1
-
-    @property
-    def on_loopback(self) -> bool:
-        """Say whether no other host can be part of the cluster."""
-        return self.address is None or is_loopback(self.address.rpartition(":")[0].strip("[]"))
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Return the device of each worker; Ray shows it no GPU but its own."""
-        return ("cuda:0" if self.gpus_per_worker else "cpu",) * self.workers
 
 
 class ServiceConfig(BaseModel):

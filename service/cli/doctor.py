@@ -20,7 +20,7 @@ from service.cli.connect import ServerOption, connect
 from service.cli.output import ExitCode, JsonOption, console, emit
 
 if TYPE_CHECKING:
-    from service.config import RayConfig
+    from service.ray_config import RayConfig
 
 RAY_SECONDS = 3.0
 MINIMUM_PYTHON = (3, 11)

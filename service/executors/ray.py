@@ -21,12 +21,12 @@ import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
 
 from auditor.errors import UnavailableError
-from service.config import RayConfig
 from service.executors.local import ProcessExecutor, WorkerSettings
 from service.executors.process import Ended, LocalProcess, WorkerProcess, whole_lines
 from service.executors.ray_head import RayHead
 from service.executors.ray_hosts import Expected, Resources, require_room, unfit
 from service.failures import Failure, failure_of
+from service.ray_config import RayConfig
 from service.scheduler.leases import Death
 from service.versions import installed_versions
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.errors import UnavailableError
-from service.config import RayConfig
+from service.ray_config import RayConfig
 from service.versions import installed_versions
 
 Resources = Mapping[str, float]

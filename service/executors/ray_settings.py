@@ -3,7 +3,7 @@
 import os
 import secrets
 
-from service.config import RayConfig
+from service.ray_config import RayConfig
 
 
 def set_ray_environment(config: RayConfig) -> None:

@@ -1,5 +1,6 @@
 """Which worker holds which groups: the scheduler's memory, rebuilt from nothing at a start."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import final
@@ -42,12 +43,13 @@ class Assignment:
 
     @property
     def needed(self) -> Needed:
-        """The device memory that was predicted for it."""
-        actions = self.group.actions
-        return Needed(
-            fixed=max(action.fixed_bytes for action in actions),
-            lane=max(action.lane_bytes for action in actions),
-        )
+        """The device memory that was predicted for it: what is fixed, once for each log."""
+        fixed: dict[str, int] = {}
+        for action in self.group.actions:
+            log = json.loads(action.spec).get("log", action.key)
+            fixed[log] = max(fixed.get(log, 0), action.fixed_bytes)
+        lane = max(action.lane_bytes for action in self.group.actions)
+        return Needed(fixed=sum(fixed.values()), lane=lane)
 
     @property
     def audits(self) -> tuple[str, ...]:

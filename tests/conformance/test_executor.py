@@ -10,7 +10,6 @@ import pytest
 from auditor.edge.folder import FolderBlobs
 from auditor.errors import ResourceError, UnavailableError
 from auditor.plan.actions import key_of
-from service.config import RayConfig
 from service.executors.base import (
     GroupAbandoned,
     GroupDone,
@@ -22,6 +21,7 @@ from service.executors.base import (
     WorkerReady,
 )
 from service.executors.local import LocalExecutor, ProcessExecutor, WorkerSettings
+from service.ray_config import RayConfig
 from service.scheduler.leases import Death
 from tests.support.fake_engine import (
     LANE_BYTES,

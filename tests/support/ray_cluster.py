@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.config import RayConfig
 from service.executors.ray_settings import set_ray_environment
+from service.ray_config import RayConfig
 
 CPUS = 4
 STORE_BYTES = 80 * 2**20

@@ -19,8 +19,8 @@ from service.cli.doctor import (
     check_service,
     doctor,
 )
-from service.config import RayConfig
 from service.keys import add_trusted_key, create_signing_key
+from service.ray_config import RayConfig
 from service.records.engine import open_engine
 from service.records.migrate import migrate
 

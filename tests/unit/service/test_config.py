@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import InputError, UnavailableError, UnsupportedError
-from service.config import RayConfig, ServiceConfig, load_service_config, resolve_endpoint
+from service.config import ServiceConfig, load_service_config, resolve_endpoint
+from service.ray_config import RayConfig
 
 GIVEN = "sa_given"
 IN_FOLDER = "sa_folder"

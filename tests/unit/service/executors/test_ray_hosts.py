@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UnavailableError
-from service.config import RayConfig
 from service.executors.ray_hosts import Expected, require_room, room_on, unfit
+from service.ray_config import RayConfig
 from service.versions import installed_versions
 
 SMALL, WITH_GPUS = {"CPU": 3.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 2.0}
