@@ -130,7 +130,7 @@ def leased_actions(data_dir: Path) -> int:
 
 def damaged_blobs(data_dir: Path) -> list[str]:
     """Return the blobs whose bytes are not what their names say."""
-    blobs = (data_dir / "sha256").glob("[0-9a-f][0-9a-f]/*")
+    blobs = (data_dir / "sha256").glob("[0-9a-f][0-9a-f]/[0-9a-f]*")  # not what was being written
     return [p.name for p in blobs if hashlib.sha256(p.read_bytes()).hexdigest() != p.name]
 
 

@@ -6,7 +6,7 @@ recorder, so that the truth of a counterfactual does not come from our own step 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,18 @@ class Recorded:
     blobs: MemoryBlobs
     evaluation: Digest
     model: nn.Module
+
+
+def in_double(family: Family) -> Family:
+    """Return the family in float64."""
+
+    def columns(generator: torch.Generator, examples: int) -> dict[str, Tensor]:
+        return {
+            name: values.double() if values.is_floating_point() else values
+            for name, values in family.columns(generator, examples).items()
+        }
+
+    return replace(family, build=lambda: family.build().double(), columns=columns)
 
 
 def record(family: Family, *, cadence_steps: int | None = None) -> Recorded:
