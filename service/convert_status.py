@@ -36,6 +36,9 @@ def to_scheduler_status(picture: SchedulerPicture) -> admin_pb2.SchedulerStatus:
                 busy_share=row.busy_share,
                 groups=row.groups,
                 restarts=row.restarts,
+                memory_budget_bytes=row.memory.budget,
+                memory_reserved_bytes=row.memory.reserved,
+                memory_used_bytes=row.memory.used,
             )
             for row in picture.devices
         ],

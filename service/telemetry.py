@@ -133,16 +133,19 @@ class Telemetry:
         """A worker said how much memory its groups may use."""
         if budget is not None:
             self._metrics.device_memory_bytes.labels(device=device, state="budget").set(budget)
+            self._overview.memory(device, budget=budget)
 
     def memory_reserved(self, device: str, predicted: float) -> None:
         """A group is on its device, and this is what it should need."""
         self._metrics.device_memory_bytes.labels(device=device, state="reserved").set(predicted)
+        self._overview.memory(device, reserved=round(predicted))
 
     def memory_measured(self, group: Assignment, *, used: int, ratio: float | None) -> None:
         """A group has ended, and this is what it needed at most, also relative to prediction."""
         memory = self._metrics.device_memory_bytes
         memory.labels(device=group.device, state="used").set(used)
         memory.labels(device=group.device, state="reserved").set(0)
+        self._overview.memory(group.device, used=used, reserved=0)
         if ratio is not None:
             self._metrics.device_memory_prediction_ratio.labels(kind=group.kind).set(ratio)
 

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from service.cli.time_words import duration
 
+GIBIBYTE = 2**30
+
 Plain = Mapping[str, Any]
 """The status, or a part of it, as the client returns it."""
 
@@ -85,7 +87,7 @@ def _names(tenants: Iterable[Plain]) -> str:
 
 
 def _devices(devices: Iterable[Plain]) -> Table:
-    table = _table("DEVICE", "state", "workers", "busy (1 min)", "groups", "restarts")
+    table = _table("DEVICE", "state", "workers", "busy (1 min)", "groups", "restarts", "memory")
     for row in devices:
         table.add_row(
             row["device"],
@@ -94,8 +96,16 @@ def _devices(devices: Iterable[Plain]) -> Table:
             f"{row['busy_share']:.0%}",
             str(row["groups"]),
             str(row["restarts"]),
+            _memory(row),
         )
     return table
+
+
+def _memory(row: Plain) -> str:
+    """Return what a device's group should need, or the last one needed, of what it may use."""
+    budget = row.get("memory_budget_bytes")
+    taken = row.get("memory_reserved_bytes") or row.get("memory_used_bytes") or 0
+    return "" if budget is None else f"{taken / GIBIBYTE:.1f} of {budget / GIBIBYTE:.1f} GiB"
 
 
 def _tenants(tenants: Iterable[Plain]) -> Table:

@@ -24,6 +24,7 @@ from service.scheduler.picture import (
     DeviceState,
     GroupPicture,
     LanesPicture,
+    MemoryPicture,
     QueuePicture,
     SchedulerPicture,
     TenantPicture,
@@ -79,6 +80,7 @@ class Overview:
         self._epoch = clock.monotonic()
         self._lock = threading.Lock()
         self._restarts = Counter(dict.fromkeys(devices, 0))
+        self._memory: dict[str, MemoryPicture] = {}
         self._workers: dict[str, str] = {}
         self._held: dict[int, _Held] = {}
         self._queue: tuple[QueueRow, ...] = ()
@@ -104,6 +106,23 @@ class Overview:
         """A worker process that ended is started again."""
         with self._lock:
             self._restarts[device] += 1
+
+    def memory(
+        self,
+        device: str,
+        *,
+        budget: int | None = None,
+        reserved: int | None = None,
+        used: int | None = None,
+    ) -> None:
+        """Something is known of a device's memory, in bytes; None leaves what was known."""
+        with self._lock:
+            known = self._memory.get(device, MemoryPicture())
+            self._memory[device] = MemoryPicture(
+                budget=known.budget if budget is None else budget,
+                reserved=known.reserved if reserved is None else reserved,
+                used=known.used if used is None else used,
+            )
 
     def handed_out(self, group: Assignment) -> None:
         """A worker has a group."""
@@ -271,6 +290,7 @@ class Overview:
                     busy_share=min(1.0, busy.get(device, 0.0) / capacity) if span > 0 else 0.0,
                     groups=len(own),
                     restarts=self._restarts[device],
+                    memory=self._memory.get(device, MemoryPicture()),
                 )
             )
         return tuple(rows)

@@ -52,6 +52,15 @@ class LanesPicture:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryPicture:
+    """Memory of a device in bytes: what a worker's groups may use, should need and needed last."""
+
+    budget: int | None = None
+    reserved: int | None = None
+    used: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DevicePicture:
     """A device; ``busy_share`` is of its workers' time in the last minute, 0 to 1."""
 
@@ -61,6 +70,7 @@ class DevicePicture:
     busy_share: float
     groups: int
     restarts: int
+    memory: MemoryPicture = MemoryPicture()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,7 +49,7 @@ class Submission:
     name: str = ""
 
 
-def make_submissions(run: RecordedRun) -> list[Submission]:
+def make_submissions(run: RecordedRun, *, audits: int = AUDITS) -> list[Submission]:
     """Return audits that differ in how far they fade a stage."""
     rng = random.Random(SEED)  # noqa: S311 - moments, no secrets
     query = Query(name="loss", kind=QueryKind.LOSS, better=Better.LOWER, data=run.evaluation)
@@ -57,7 +57,7 @@ def make_submissions(run: RecordedRun) -> list[Submission]:
         Submission(
             request=AuditRequest(
                 log=run.digest,
-                interventions=(Intervention(kind="fade", stage=f"stage{i % 3}", alpha=i / AUDITS),),
+                interventions=(Intervention(kind="fade", stage=f"stage{i % 3}", alpha=i / audits),),
                 queries=(query,),
                 estimator=RetrainSettings(),
                 baselines=("checkpoint_delta",),
@@ -65,7 +65,7 @@ def make_submissions(run: RecordedRun) -> list[Submission]:
             ),
             request_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
         )
-        for i in range(AUDITS)
+        for i in range(audits)
     ]
 
 

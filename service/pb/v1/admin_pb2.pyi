@@ -300,6 +300,9 @@ class DeviceStatus(_message.Message):
     BUSY_SHARE_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
+    MEMORY_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Its name, such as `cpu` or `cuda:0`."""
     state: Global___DeviceState.ValueType
@@ -312,6 +315,12 @@ class DeviceStatus(_message.Message):
     """Groups that its workers hold."""
     restarts: _builtins.int
     """Worker processes that ended and were started again."""
+    memory_budget_bytes: _builtins.int
+    """What the groups of one of its workers may use; unset while no worker has said."""
+    memory_reserved_bytes: _builtins.int
+    """What the running group should need; 0 without one, unset where nothing was predicted yet."""
+    memory_used_bytes: _builtins.int
+    """What the last group needed at most; unset until one was measured."""
     def __init__(
         self,
         *,
@@ -321,12 +330,26 @@ class DeviceStatus(_message.Message):
         busy_share: _builtins.float = ...,
         groups: _builtins.int = ...,
         restarts: _builtins.int = ...,
+        memory_budget_bytes: _builtins.int | None = ...,
+        memory_reserved_bytes: _builtins.int | None = ...,
+        memory_used_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_budget_bytes", b"_memory_budget_bytes", "_memory_reserved_bytes", b"_memory_reserved_bytes", "_memory_used_bytes", b"_memory_used_bytes", "memory_budget_bytes", b"memory_budget_bytes", "memory_reserved_bytes", b"memory_reserved_bytes", "memory_used_bytes", b"memory_used_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_share", b"busy_share", "device", b"device", "groups", b"groups", "restarts", b"restarts", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_budget_bytes", b"_memory_budget_bytes", "_memory_reserved_bytes", b"_memory_reserved_bytes", "_memory_used_bytes", b"_memory_used_bytes", "busy_share", b"busy_share", "device", b"device", "groups", b"groups", "memory_budget_bytes", b"memory_budget_bytes", "memory_reserved_bytes", b"memory_reserved_bytes", "memory_used_bytes", b"memory_used_bytes", "restarts", b"restarts", "state", b"state", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__memory_budget_bytes: _TypeAlias = _typing.Literal["memory_budget_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_budget_bytes: _TypeAlias = _typing.Literal["_memory_budget_bytes", b"_memory_budget_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_reserved_bytes: _TypeAlias = _typing.Literal["memory_reserved_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_reserved_bytes: _TypeAlias = _typing.Literal["_memory_reserved_bytes", b"_memory_reserved_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__memory_used_bytes: _TypeAlias = _typing.Literal["memory_used_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_used_bytes: _TypeAlias = _typing.Literal["_memory_used_bytes", b"_memory_used_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_budget_bytes) -> _WhichOneofReturnType__memory_budget_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_reserved_bytes) -> _WhichOneofReturnType__memory_reserved_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_used_bytes) -> _WhichOneofReturnType__memory_used_bytes | None: ...
 
 Global___DeviceStatus: _TypeAlias = DeviceStatus  # noqa: Y015
 

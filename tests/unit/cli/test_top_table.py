@@ -15,6 +15,7 @@ from service.scheduler.picture import (
     DeviceState,
     GroupPicture,
     LanesPicture,
+    MemoryPicture,
     QueuePicture,
     SchedulerPicture,
     TenantPicture,
@@ -44,7 +45,7 @@ PICTURE = SchedulerPicture(
     devices=(
         DevicePicture(
             device="cuda:0", state=DeviceState.BUSY, workers=1, busy_share=0.93, groups=2,
-            restarts=1,
+            restarts=1, memory=MemoryPicture(budget=8 * 2**30, reserved=0, used=3 * 2**29),
         ),
         DevicePicture(
             device="cuda:1", state=DeviceState.NO_WORKER, workers=0, busy_share=0.0, groups=0,
@@ -89,7 +90,8 @@ def test_tables_show_every_part() -> None:
         "advance", "cuda:0", "3", "25/100", "12", "s", "36", "s", "default", "2,", "team-b", "1",
     ] in shown  # fmt: skip
     assert ["sweep", "cuda:0", "1", "next", "default"] in shown
-    assert ["cuda:0", "busy", "1", "93%", "2", "1"] in shown
+    busy = ["cuda:0", "busy", "1", "93%", "2", "1", "1.5", "of", "8.0", "GiB"]
+    assert busy in shown
     assert ["cuda:1", "no", "worker", "0", "0%", "0", "4"] in shown
     assert ["default", "1", "2", "9", "75%", "11", "1", "0"] in shown
 
