@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from auditor.effects import Effect
 from auditor.policy.result import Comparator, Finding, Outcome
-from auditor.policy.rows import Span, baseline_lacks, counterpart, effects_asked, span_of, stages_of
+from auditor.policy.rows import (
+    Span,
+    baseline_lacks,
+    counterpart,
+    effects_asked,
+    effects_of,
+    span_of,
+    stages_of,
+)
 from auditor.policy.schema import EffectRule, ValueRule
 from auditor.report.schema import QueryValue, Report
 
@@ -24,14 +32,7 @@ def judge_effects(rule: EffectRule, report: Report, baseline: Report | None) -> 
         PolicyError: If the rule names what the report does not have.
         BaselineError: If the baseline is missing or lacks the row.
     """
-    rows = effects_asked(
-        report,
-        rule=rule.name,
-        query=rule.query,
-        kinds=rule.kinds,
-        interventions=rule.interventions,
-        stages=rule.stages,
-    )
+    rows = effects_of(rule, report)
     for effect in rows:
         span, what = span_of(effect, rule.judge), "effect"
         other = _compared(effect, baseline) if rule.against == "baseline" else None

@@ -1,7 +1,7 @@
 """Thresholds that noise would cross: a gate on them comes out one way today, another tomorrow."""
 
 from auditor.effects import Effect
-from auditor.policy.rows import effects_asked, span_of
+from auditor.policy.rows import effects_of, span_of
 from auditor.policy.schema import EffectRule, Policy
 from auditor.report.schema import Report
 
@@ -20,14 +20,7 @@ def flapping(policy: Policy, report: Report) -> tuple[str, ...]:
     for rule in policy.rules:
         if not isinstance(rule, EffectRule) or rule.against == "baseline":
             continue
-        rows = effects_asked(
-            report,
-            rule=rule.name,
-            query=rule.query,
-            kinds=rule.kinds,
-            interventions=rule.interventions,
-            stages=rule.stages,
-        )
+        rows = effects_of(rule, report)
         for effect in rows:
             for bound in (rule.at_most, rule.at_least):
                 if bound is not None and (text := _warning(rule, effect, bound)):

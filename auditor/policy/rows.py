@@ -7,6 +7,7 @@ from typing import final
 
 from auditor.effects import Effect
 from auditor.errors import BaselineError, PolicyError
+from auditor.policy.schema import EffectRule
 from auditor.report.schema import Report
 
 
@@ -88,6 +89,22 @@ def effects_asked(
             remedy="Audit the interventions that the rule names, or correct the rule.",
         )
     return found
+
+
+def effects_of(rule: EffectRule, report: Report) -> tuple[Effect, ...]:
+    """Return the effects that a rule bounds, at least one.
+
+    Raises:
+        PolicyError: If the rule names what the report does not have.
+    """
+    return effects_asked(
+        report,
+        rule=rule.name,
+        query=rule.query,
+        kinds=rule.kinds,
+        interventions=rule.interventions,
+        stages=rule.stages,
+    )
 
 
 def stages_of(effect: Effect) -> tuple[str, ...]:
