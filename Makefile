@@ -10,7 +10,7 @@ VENV ?= .venv
 VENV_FLAGS ?=
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-JOBS ?= 2
+JOBS ?= 3
 
 BIN := $(VENV)/bin
 # protoc looks for its plugins there, tests for the command line.
@@ -64,7 +64,8 @@ format: $(STAMP)
 proto: $(STAMP)
 	$(BIN)/python -P proto/generate.py
 
-# One thread a process: the tests share the cores, and float sums do not depend on their number.
+# One thread a process: the tests share the cores, and float sums do not depend on their number. More
+# processes than two cores: half of the time of each goes to waiting for servers that it started.
 pytest: $(STAMP)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
 

@@ -60,13 +60,15 @@ def live_at_most(monkeypatch: pytest.MonkeyPatch, run: Run) -> int:
         tensors = [o for o in gc.get_objects() if type(o) is Tensor and o.numel() == size]
         return len({tensor.untyped_storage().data_ptr() for tensor in tensors})
 
-    gc.collect()
-    before = counted()
-
     def watched(self: Pullback, *arguments: object, **options: object) -> object:
-        seen.append(counted() - before)
+        seen.append(counted())
         return back(self, *arguments, **options)
 
     monkeypatch.setattr(Pullback, "back", watched)
-    swept(run)
+    gc.collect()
+    gc.freeze()  # what lives already is not looked at again, before every step
+    try:
+        swept(run)
+    finally:
+        gc.unfreeze()
     return max(seen)
