@@ -1,6 +1,9 @@
 """Many audits at once: of one log through the service, of many logs against plain eager torch.
 
-Usage: python -m benchmarks.throughput [--quick] [--device D] [--json F]
+Usage: python -m benchmarks.throughput [--quick] [--device D] [--only NAME] [--scale S]
+       [--repeats N] [--json F]
+
+At full length (``--scale 1``, three repeats) this takes the better part of an hour on two cores.
 
 ``one_log``: 32 audits of one log that ask for the same interventions, with queries in turn of four
 kinds, submitted at once to a real service, relative to one of them alone; both with an empty store.
@@ -164,17 +167,24 @@ def main() -> None:
     """Print the figures; exit with 1 when a bound is not kept, unless the run is a quick one."""
     parser = option_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="of many_logs, such as cuda:0")
+    parser.add_argument("--only", help="one workload by name, or one_log")
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the workloads' steps")
+    parser.add_argument("--repeats", type=int, default=3, help="of both sides, alternately")
     arguments = parser.parse_args()
     options, device = options_of(arguments), str(arguments.device)
     facts = machine_facts()
-    scale, repeats, count = (0.1, 1, 8) if options.quick else (1.0, 3, AUDITS)
-    results: dict[str, Any] = {"device": device, "logs": count, "many_logs": {}}
+    scale, repeats, count = arguments.scale, arguments.repeats, AUDITS
+    if options.quick:
+        scale, repeats, count = 0.1, 1, 8
+    results: dict[str, Any] = {"device": device, "logs": count, "scale": scale, "many_logs": {}}
     for workload in workloads(steps_scale=scale):
+        if arguments.only not in {None, workload.name}:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             results["many_logs"][workload.name] = measure_many_logs(
                 workload, Path(folder), count=count, repeats=repeats, device=device
             )
-    if device == "cpu":
+    if device == "cpu" and arguments.only in {None, "one_log"}:
         with tempfile.TemporaryDirectory() as folder:
             results["one_log"] = measure_one_log(
                 Path(folder), scale=scale, count=AUDITS, repeats=min(2, repeats)
