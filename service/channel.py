@@ -16,6 +16,7 @@ from service.pb.v1.admin_service_pb2_grpc import AdminServiceStub
 from service.pb.v1.audit_service_pb2_grpc import AuditServiceStub
 from service.pb.v1.blob_service_pb2_grpc import BlobServiceStub
 from service.pb.v1.model_service_pb2_grpc import ModelServiceStub
+from service.pb.v1.policy_service_pb2_grpc import PolicyServiceStub
 from service.pb.v1.report_service_pb2_grpc import ReportServiceStub
 from service.pb.v1.stage_log_service_pb2_grpc import StageLogServiceStub
 from service.status import error_of
@@ -90,6 +91,7 @@ class Connection:
         self.models = ModelServiceStub(self._channel)
         self.audits = AuditServiceStub(self._channel)
         self.reports = ReportServiceStub(self._channel)
+        self.policies = PolicyServiceStub(self._channel)
         self.admin = AdminServiceStub(self._channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(self._channel)
 

@@ -20,13 +20,22 @@ from google.protobuf import timestamp_pb2
 
 from auditor.errors import AuditorError, InputError, UnavailableError
 from auditor.plan.request import AuditRequest
+from auditor.policy.result import GateResult
+from auditor.policy.schema import Policy
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 from service.channel import Connection
 from service.config import resolve_endpoint
-from service.listing import all_pages
+from service.listing import Lists
 from service.log_check_client import CheckStep, follow_check, start_check
 from service.names import member_name, parse_blob, parse_member
-from service.pb.v1 import admin_pb2, audit_pb2, model_pb2, report_pb2, stage_log_pb2
+from service.pb.v1 import (
+    admin_pb2,
+    audit_pb2,
+    model_pb2,
+    policy_pb2,
+    report_pb2,
+    stage_log_pb2,
+)
 from service.status import CODE_BY_NUMBER, error_of
 from service.transfer import (
     BytesSource,
@@ -76,6 +85,7 @@ class Client:
         self._parent = f"tenants/{self.tenant}"
         self._connection = Connection(endpoint.address, token=endpoint.token)
         self._transfer = Transfer(self._connection, tenant=self.tenant)
+        self._lists = Lists(self._connection, tenant=self.tenant)
 
     def __enter__(self) -> Self:
         return self
@@ -304,13 +314,34 @@ class Client:
 
     def get_report(self, digest: str) -> bytes:
         """Return the Sigstore bundle of a report, whose digest or name is given."""
-        name = digest if "/" in digest else member_name(self.tenant, "reports", digest)
-        request = report_pb2.GetReportRequest(name=name)
+        request = report_pb2.GetReportRequest(name=self._report_name(digest))
         report = self._connection.call(self._connection.reports.GetReport, request)
         if report.bundle:
             return report.bundle
         blob = parse_blob(report.bundle_blob)
         return self.get_blob(blob.digest, size=blob.size)
+
+    def evaluate_policy(
+        self, policy: Policy, report: str, *, baseline: str | None = None
+    ) -> GateResult:
+        """Return what a policy says of a report of the service, by the service's word.
+
+        Args:
+            policy: The rules.
+            report: Digest or name of the report.
+            baseline: Digest or name of the report that it is compared with.
+
+        Raises:
+            PolicyError: If a rule names what the report does not have.
+            BaselineError: If a rule needs a baseline that is missing or cannot be compared with.
+        """
+        request = policy_pb2.EvaluatePolicyRequest(
+            report=self._report_name(report),
+            baseline="" if baseline is None else self._report_name(baseline),
+            policy=canonical_bytes(policy),
+        )
+        answer = self._connection.call(self._connection.policies.EvaluatePolicy, request)
+        return GateResult.model_validate_json(answer.result)
 
     def get_blob(self, digest: Digest, *, size: int) -> bytes:
         """Return a blob of the tenant, checked against its digest."""
@@ -318,55 +349,27 @@ class Client:
 
     def list_logs(self) -> list[Plain]:
         """Return all stage logs, newest first."""
-
-        def page(token: str) -> tuple[list[Plain], str]:
-            request = stage_log_pb2.ListStageLogsRequest(parent=self._parent, page_token=token)
-            answer = self._connection.call(self._connection.stage_logs.ListStageLogs, request)
-            return [view(log) for log in answer.stage_logs], answer.next_page_token
-
-        return all_pages(page)
+        return self._lists.stage_logs()
 
     def list_models(self) -> list[Plain]:
         """Return all models, newest first."""
-
-        def page(token: str) -> tuple[list[Plain], str]:
-            request = model_pb2.ListModelsRequest(parent=self._parent, page_token=token)
-            answer = self._connection.call(self._connection.models.ListModels, request)
-            return [view(model) for model in answer.models], answer.next_page_token
-
-        return all_pages(page)
+        return self._lists.models()
 
     def list_audits(self, *, log: Digest | None = None) -> list[Plain]:
         """Return all audits, or those of one log, newest first."""
-
-        def page(token: str) -> tuple[list[Plain], str]:
-            request = audit_pb2.ListAuditsRequest(
-                parent=self._parent, page_token=token, stage_log=self._log_name(log)
-            )
-            answer = self._connection.call(self._connection.audits.ListAudits, request)
-            return [view(audit) for audit in answer.audits], answer.next_page_token
-
-        return all_pages(page)
+        return self._lists.audits(log)
 
     def list_reports(self, *, log: Digest | None = None) -> list[Plain]:
         """Return all reports, or those about one log, without their bundles, newest first."""
-
-        def page(token: str) -> tuple[list[Plain], str]:
-            request = report_pb2.ListReportsRequest(
-                parent=self._parent, page_token=token, stage_log=self._log_name(log)
-            )
-            answer = self._connection.call(self._connection.reports.ListReports, request)
-            return [view(report) for report in answer.reports], answer.next_page_token
-
-        return all_pages(page)
+        return self._lists.reports(log)
 
     def scheduler_status(self) -> Plain:
         """Return what the service has queued and runs, as far as this tenant may see it."""
         request = admin_pb2.GetSchedulerStatusRequest()
         return view(self._connection.call(self._connection.admin.GetSchedulerStatus, request))
 
-    def _log_name(self, log: Digest | None) -> str:
-        return "" if log is None else member_name(self.tenant, "stageLogs", log)
+    def _report_name(self, report: str) -> str:
+        return report if "/" in report else member_name(self.tenant, "reports", report)
 
     def _send_manifest(
         self,

@@ -1,6 +1,6 @@
 """Turns the figures of a finished audit into a signed report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal, final
 
@@ -13,12 +13,23 @@ from auditor.attest.statement import Subject
 from auditor.edge.clock import Clock
 from auditor.errors import InternalError
 from auditor.plan.actions import BindingFinding, BindModel
+from auditor.report.history import AuditHistory, LoggedAudit, history_of
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from service.planning import AuditPlanner
-from service.records.jobs import ActionRow, AuditRow, SignedReport
+from service.records.jobs import ActionRow, AuditReader, AuditRow, SignedReport
+from service.scheduler.states import AuditState
 
+Outcome = Literal["succeeded", "failed", "cancelled", "under way"]
+_OUTCOMES: Mapping[AuditState, Outcome] = {
+    AuditState.PLANNED: "under way",
+    AuditState.RUNNING: "under way",
+    AuditState.SIGNING: "under way",
+    AuditState.SUCCEEDED: "succeeded",
+    AuditState.FAILED: "failed",
+    AuditState.CANCELLED: "cancelled",
+}
 _FINDING: TypeAdapter[BindingFinding] = TypeAdapter(BindingFinding)
 
 
@@ -29,14 +40,22 @@ class ReportSigner:
     Args:
         blobs: Holds the figures and receives the bundle.
         planner: Reads requests and logs.
+        reader: Knows the other audits of the log.
         signer: The service's key.
         clock: Says when the report was made.
     """
 
     def __init__(
-        self, blobs: BlobStore, *, planner: AuditPlanner, signer: Signer, clock: Clock
+        self,
+        blobs: BlobStore,
+        *,
+        planner: AuditPlanner,
+        reader: AuditReader,
+        signer: Signer,
+        clock: Clock,
     ) -> None:
         self._blobs = blobs
+        self._reader = reader
         self._planner = planner
         self._signer = signer
         self._clock = clock
@@ -58,11 +77,12 @@ class ReportSigner:
         """
         now = self._clock.now().astimezone(UTC)
         facts = RunFacts(
-            created=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            created=_text(now),
             id=audit.id,
             mode="service",
             operator=audit.operator,
             wall_seconds=round((now - _moment(audit.created)).total_seconds(), 3),
+            history=self._history(audit),
         )
         figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
         report = figured.model_copy(update={"run": facts})
@@ -80,6 +100,21 @@ class ReportSigner:
             keyid=self._signer.public_key.keyid,
             attachments=attachments,
         )
+
+    def _history(self, audit: AuditRow) -> AuditHistory:
+        return history_of([
+            LoggedAudit(
+                number=number,
+                id=other.id,
+                created=_text(_moment(other.created)),
+                outcome="this one" if other.id == audit.id else _OUTCOMES[other.state],
+                request=other.request_digest,
+                model=other.model_digest,
+            )
+            for number, other in enumerate(
+                self._reader.of_log(audit.tenant, audit.log_digest), start=1
+            )
+        ])
 
     def _subjects(self, report: Report, actions: Sequence[ActionRow]) -> tuple[Subject, ...]:
         artifact = report.model.source == "artifact"
@@ -103,3 +138,7 @@ class ReportSigner:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -192,7 +192,9 @@ def open_jobs(host: Host) -> Jobs:
     telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes, overview=overview)
     telemetry.queue_limit(config.limits.queue_bytes)
     planner = AuditPlanner(host.objects, activations=Activations(host.sandbox, host.objects).of)
-    finisher = ReportSigner(host.objects, planner=planner, signer=host.signer, clock=clock)
+    finisher = ReportSigner(
+        host.objects, planner=planner, reader=reader, signer=host.signer, clock=clock
+    )
     judge = LogJudge(host.objects, planner=planner)
     rounds = Rounds(
         audits=audits,

@@ -48,6 +48,7 @@ from service.server import Servicers, build_server, listen
 from service.servicers.blob import BlobServicer
 from service.servicers.health import Readiness
 from service.servicers.model import ModelServicer
+from service.servicers.policy import PolicyServicer
 from service.servicers.report import ReportServicer
 from service.servicers.stage_log import StageLogServicer
 from service.threads import Threads
@@ -325,6 +326,9 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
                 operations=jobs.operations,
                 reports=ReportServicer(
                     records=catalogue, blobs=objects, threads=threads, tokens=tokens
+                ),
+                policies=PolicyServicer(
+                    records=catalogue, blobs=objects, threads=threads, clock=clock
                 ),
                 admin=jobs.admin,
             ),

@@ -15,6 +15,7 @@ from service.pb.v1 import (
     audit_service_pb2_grpc,
     blob_service_pb2_grpc,
     model_service_pb2_grpc,
+    policy_service_pb2_grpc,
     report_service_pb2_grpc,
     stage_log_service_pb2_grpc,
 )
@@ -31,6 +32,7 @@ class Servicers:
     audits: audit_service_pb2_grpc.AuditServiceServicer
     operations: Any  # the wheel's servicer class has no types
     reports: report_service_pb2_grpc.ReportServiceServicer
+    policies: policy_service_pb2_grpc.PolicyServiceServicer
     admin: admin_service_pb2_grpc.AdminServiceServicer
 
 
@@ -58,6 +60,7 @@ def build_server(
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audits, server)
     report_service_pb2_grpc.add_ReportServiceServicer_to_server(servicers.reports, server)
+    policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(servicers.policies, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, server)
     operations_pb2_grpc.add_OperationsServicer_to_server(servicers.operations, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)

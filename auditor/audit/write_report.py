@@ -19,11 +19,13 @@ from auditor.audit.log_check import log_checks
 from auditor.audit.outside import require_same_examples, tools_of
 from auditor.audit.pairs import require_pairs
 from auditor.audit.planning import needed_actions
-from auditor.audit.questions import questions_of
+from auditor.audit.questions import plain_queries, questions_of
+from auditor.audit.regime import regime_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
 from auditor.effects import Effect
 from auditor.estimators.base import Estimator, Question
+from auditor.estimators.dossier import dossier
 from auditor.estimators.noise import noise_for
 from auditor.estimators.registry import kind_of, resolved
 from auditor.estimators.retrain import Retrain
@@ -48,6 +50,7 @@ from auditor.report.schema import (
     Report,
     Software,
 )
+from auditor.report.validation import validation_of
 from auditor.report.wording import consistency_statement, disagreement_text
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
@@ -139,6 +142,7 @@ def write_report(
             resolved_from=request.estimator.id,
             choices=chosen.choices,
         ),
+        validation=validation_of(settings.id, regime_of(log, blobs), dossier=dossier()),
         evaluation_data=tuple(
             EvaluationData(digest=digest, name=found.name, examples=found.dataset.examples)
             for digest, found in sorted(evaluation_sets.items())
@@ -214,6 +218,7 @@ def _query_values(
             better=row.query.better.value,
             value=float(np.mean(difference)),
             n=len(difference),
+            data=tuple(plain.data for plain in plain_queries(row.query) if plain.data is not None),
         )
     return tuple(found.values())
 

@@ -11,13 +11,15 @@ from auditor.policy.rows import (
     Span,
     baseline_lacks,
     counterpart,
-    effects_asked,
     effects_of,
+    query_value,
+    require_same_data,
     span_of,
     stages_of,
+    value_of,
 )
 from auditor.policy.schema import EffectRule, ValueRule
-from auditor.report.schema import QueryValue, Report
+from auditor.report.schema import Report
 
 
 def judge_effects(rule: EffectRule, report: Report, baseline: Report | None) -> Iterator[Finding]:
@@ -30,12 +32,12 @@ def judge_effects(rule: EffectRule, report: Report, baseline: Report | None) -> 
 
     Raises:
         PolicyError: If the rule names what the report does not have.
-        BaselineError: If the baseline is missing or lacks the row.
+        BaselineError: If the baseline is missing, lacks the row or has it on other data.
     """
     rows = effects_of(rule, report)
     for effect in rows:
         span, what = span_of(effect, rule.judge), "effect"
-        other = _compared(effect, baseline) if rule.against == "baseline" else None
+        other = _compared(effect, report, baseline) if rule.against == "baseline" else None
         if rule.against == "baseline":
             what = "change of the effect against the baseline"
             before = None if other is None else span_of(other, rule.judge)
@@ -72,18 +74,15 @@ def judge_value(rule: ValueRule, report: Report, baseline: Report | None) -> Ite
 
     Raises:
         PolicyError: If the report has no such query.
-        BaselineError: If the baseline is missing or lacks the query.
+        BaselineError: If the baseline is missing, lacks the query or asks it of other data.
     """
-    value = _value(report, rule.query)
-    if value is None:
-        # Its effects would be looked up by the same name: the same message.
-        effects_asked(report, rule=rule.name, query=rule.query)
-        return
+    value = value_of(rule.name, rule.query, report)
     figure, what = value.value, "value"
     if rule.against == "baseline":
-        before = None if baseline is None else _value(baseline, rule.query)
-        if before is None or before.unit != value.unit:
+        before = None if baseline is None else query_value(baseline, rule.query)
+        if baseline is None or before is None or before.unit != value.unit:
             raise baseline_lacks(f"{rule.query} in {value.unit}")
+        require_same_data(rule.query, report, baseline)
         figure, what = figure - before.value, "change against the baseline"
     span = Span(value=figure, low=figure, high=figure)
     for comparator, bound in _bounds(rule):
@@ -102,9 +101,10 @@ def judge_value(rule: ValueRule, report: Report, baseline: Report | None) -> Ite
         )
 
 
-def _compared(effect: Effect, baseline: Report | None) -> Effect | None:
+def _compared(effect: Effect, report: Report, baseline: Report | None) -> Effect | None:
     if baseline is None:
         raise baseline_lacks("a report")
+    require_same_data(effect.query, report, baseline)
     return counterpart(effect, baseline)
 
 
@@ -136,7 +136,3 @@ def _told(span: Span | None, *, unit: str, judge: str) -> str:
         return text
     about = " for the population" if judge == "population" else ""
     return f"{text} ({span.low:+.4g} to {span.high:+.4g}{about})"
-
-
-def _value(report: Report, query: str) -> QueryValue | None:
-    return next((value for value in report.queries if value.query == query), None)

@@ -1,7 +1,8 @@
 """Thresholds that noise would cross: a gate on them comes out one way today, another tomorrow."""
 
 from auditor.effects import Effect
-from auditor.policy.rows import effects_of, span_of
+from auditor.policy.released import as_released
+from auditor.policy.rows import Span, effects_of, span_of
 from auditor.policy.schema import EffectRule, Policy
 from auditor.report.schema import Report
 
@@ -9,9 +10,9 @@ from auditor.report.schema import Report
 def flapping(policy: Policy, report: Report) -> tuple[str, ...]:
     """Return a warning for every bound that lies inside the noise of an effect.
 
-    Noise is what another audit of the same run could say (half the interval), and what another
-    order of batches or another run of the pipeline would (``sd_order``, ``sd_rerun``, where they
-    were measured; 90 % of reruns lie within 1.64 of them).
+    Noise is what another audit of the same run could say (half the interval that the rule judges),
+    and what another order of batches or another run of the pipeline would (``sd_order``,
+    ``sd_rerun``, where they were measured; 90 % of reruns lie within 1.64 of them).
 
     Raises:
         PolicyError: If a rule names what the report does not have.
@@ -20,7 +21,7 @@ def flapping(policy: Policy, report: Report) -> tuple[str, ...]:
     for rule in policy.rules:
         if not isinstance(rule, EffectRule) or rule.against == "baseline":
             continue
-        rows = effects_of(rule, report)
+        rows = effects_of(rule, as_released(report))
         for effect in rows:
             for bound in (rule.at_most, rule.at_least):
                 if bound is not None and (text := _warning(rule, effect, bound)):
@@ -34,7 +35,7 @@ def _warning(rule: EffectRule, effect: Effect, bound: float) -> str | None:
         return None
     distance = abs(span.value - bound)
     noises = {
-        "what this estimator leaves open": _half(effect),
+        "what the interval leaves open": _half(span),
         "what another order of batches gives": _within(effect.sd_order),
         "what a rerun of the pipeline gives": _within(effect.sd_rerun),
     }
@@ -49,10 +50,10 @@ def _warning(rule: EffectRule, effect: Effect, bound: float) -> str | None:
     )
 
 
-def _half(effect: Effect) -> float:
-    if effect.low is None or effect.high is None:
+def _half(span: Span) -> float:
+    if span.low is None or span.high is None:
         return 0.0
-    return (effect.high - effect.low) / 2
+    return (span.high - span.low) / 2
 
 
 def _within(deviation: float | None) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never, final
 
+from auditor.errors import PolicyError
 from auditor.policy.bounds import judge_effects, judge_value
 from auditor.policy.facts import (
     judge_age,
@@ -66,7 +67,7 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
     findings = tuple(
         _with_duty(finding, rule, policy=policy, now=now)
         for rule in policy.rules
-        for finding in _findings(rule, case)
+        for finding in _some(rule, _findings(rule, case))
     )
     return GateResult(
         outcome=worst(finding.outcome for finding in findings),
@@ -113,6 +114,19 @@ def _findings(rule: Rule, case: _Case) -> Iterator[Finding]:
             return judge_registration(rule, case.report, policy_digest=case.policy_digest)
         case _:
             assert_never(rule)
+
+
+def _some(rule: Rule, findings: Iterator[Finding]) -> tuple[Finding, ...]:
+    """Return a rule's findings, at least one: a rule that looked at nothing must not pass."""
+    found = tuple(findings)
+    if not found:
+        raise PolicyError(
+            f"rule {rule.name!r}",
+            expected="something in the report that it is about",
+            found="nothing",
+            remedy="Audit what the rule is about, or take it out.",
+        )
+    return found
 
 
 def _with_duty(finding: Finding, rule: Rule, *, policy: Policy, now: datetime) -> Finding:

@@ -18,6 +18,7 @@ def as_released(report: Report) -> Report:
     repair = report.repair
     if repair is None:
         return report
+    data = {row.query: row.data for row in report.queries}
     return report.model_copy(
         update={
             "queries": tuple(
@@ -27,6 +28,7 @@ def as_released(report: Report) -> Report:
                     better=row.better.value,
                     value=row.after,
                     n=row.n,
+                    data=data.get(row.query, ()),
                 )
                 for row in repair.queries
             ),
@@ -39,7 +41,9 @@ def as_released(report: Report) -> Report:
 
 
 def _taken_out(effect: Effect) -> Effect:
-    figures = {"value": 0.0, "low": 0.0, "high": 0.0, "exact_by_construction": True}
+    # Whatever the examples are drawn from: taking out what is out changes nothing on any of them.
+    zero = dict.fromkeys(("value", "low", "high", "population_low", "population_high"), 0.0)
+    figures = {**zero, "exact_by_construction": True}
     return effect.model_copy(update={**figures, "verdict": Verdict.WITHIN_REPLAY_SPREAD})
 
 

@@ -76,5 +76,5 @@ class GateResult(Record):
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return the worst of some outcomes, pass where there is none."""
-    return max(outcomes, key=ORDER.index, default=Outcome.PASS)
+    """Return the worst of some outcomes, at least one."""
+    return max(outcomes, key=ORDER.index)

@@ -8,7 +8,7 @@ from typing import final
 from auditor.effects import Effect
 from auditor.errors import BaselineError, PolicyError
 from auditor.policy.schema import EffectRule
-from auditor.report.schema import Report
+from auditor.report.schema import QueryValue, Report
 
 
 @final
@@ -112,6 +112,41 @@ def stages_of(effect: Effect) -> tuple[str, ...]:
     return effect.stages or (() if effect.stage is None else (effect.stage,))
 
 
+def require_same_data(query: str, report: Report, baseline: Report) -> None:
+    """Refuse to compare a query that was asked on other examples.
+
+    Raises:
+        BaselineError: If the two name different evaluation sets, or different numbers of examples.
+    """
+    own, other = query_value(report, query), query_value(baseline, query)
+    if own is None or other is None:
+        return
+    same_sets = not own.data or not other.data or own.data == other.data
+    if same_sets and own.n == other.n:
+        return
+    raise BaselineError(
+        f"baseline.queries[{query}]",
+        expected=_data_of(own),
+        found=_data_of(other),
+        remedy="Audit the baseline's model on the same evaluation data, or judge against zero.",
+    )
+
+
+def query_value(report: Report, query: str) -> QueryValue | None:
+    """Return a query's value at the model itself, or None where it was not asked."""
+    return next((value for value in report.queries if value.query == query), None)
+
+
+def value_of(rule: str, query: str, report: Report) -> QueryValue:
+    """Return a query's value at the model itself.
+
+    Raises:
+        PolicyError: If the report has no such query.
+    """
+    _require_known(rule, "query", [query], known=[value.query for value in report.queries])
+    return next(value for value in report.queries if value.query == query)
+
+
 def counterpart(effect: Effect, baseline: Report) -> Effect | None:
     """Return the baseline's effect of the same intervention on the same query.
 
@@ -149,3 +184,8 @@ def _require_known(rule: str, field: str, asked: Sequence[str], *, known: Sequen
                 found=name,
                 remedy="Name what the report has, or audit what the rule is about.",
             )
+
+
+def _data_of(value: QueryValue) -> str:
+    sets = " and ".join(digest[:12] for digest in value.data)
+    return f"{value.n} examples" + (f" of {sets}" if sets else "")

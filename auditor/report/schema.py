@@ -8,7 +8,9 @@ from auditor.effects import Effect, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
 from auditor.report.finer import Allocation, JointEffect, Timeline
+from auditor.report.history import AuditHistory
 from auditor.report.repair import Repair
+from auditor.report.validation import Validation
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 REPORT_SCHEMA: Final = "stageaudit.report.v1"
@@ -73,13 +75,17 @@ class EvaluationData(Record):
 
 
 class QueryValue(Record):
-    """A query's value at the audited model itself."""
+    """A query's value at the audited model itself, on the evaluation sets ``data``.
+
+    A probe has two, treated and control; without any, a report of a release that did not say.
+    """
 
     query: Name
     unit: str
     better: str
     value: Figure
     n: int
+    data: tuple[DigestField, ...] = ()
 
 
 class Disagreement(Record):
@@ -166,6 +172,7 @@ class RunFacts(Record):
     mode: Literal["service", "local"]
     operator: str | None = None
     wall_seconds: Figure | None = None
+    history: AuditHistory | None = None  # None: a local audit knows of no other
 
 
 class Examples(Record):
@@ -198,6 +205,7 @@ class Report(Record):
     log: LogIdentity
     model: ModelIdentity
     estimator: EstimatorIdentity
+    validation: Validation | None = None  # None: of a release that had no dossier
     evaluation_data: tuple[EvaluationData, ...]
     queries: tuple[QueryValue, ...]
     effects: tuple[Effect, ...]

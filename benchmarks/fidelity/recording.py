@@ -88,7 +88,7 @@ def record(workload: Workload, folder: Path, *, final_point: Point) -> Recorded:
         InternalError: If the recorded training ended elsewhere, or the request's draws break their
             rule.
     """
-    trained = _train(workload, folder / "log")
+    trained = train_recorded(workload, folder / "log")
     _require_equal(trained, final_point, workload=workload)
     log, _, blobs = read_log(folder / "log")
     digest = blobs.write(canonical_bytes(log))
@@ -117,7 +117,8 @@ def record(workload: Workload, folder: Path, *, final_point: Point) -> Recorded:
     )
 
 
-def _train(workload: Workload, folder: Path) -> Point:
+def train_recorded(workload: Workload, folder: Path) -> Point:
+    """Train a workload under the recorder, its log in ``folder``; return where it ended."""
     point = initial_point(workload)
     recorder = Recorder(folder, point.model, run_name=workload.name, clock=_FixedClock())
     for stage in workload.stages:

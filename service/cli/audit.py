@@ -146,6 +146,15 @@ def audit(
     operator: Annotated[
         str | None, typer.Option(help="Who asks; in the report.", rich_help_panel=HOW)
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="The policy that the report will be judged by: its digest is signed with it.",
+            exists=True,
+            dir_okay=False,
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     local: Annotated[
         Path | None,
         typer.Option(
@@ -234,6 +243,7 @@ def audit(
         noise=noise,
         purpose=purpose,
         operator=operator,
+        policy=policy,
     )
     if local is not None and (log is not None or not watch):
         raise typer.BadParameter("goes with neither --log nor --detach", param_hint="--local")

@@ -37,6 +37,7 @@ class AuditFlags:
     noise: str | None = None
     purpose: str | None = None
     operator: str | None = None
+    policy: Path | None = None
 
 
 def apply_flags(document: Mapping[str, Any], flags: AuditFlags) -> Plain:
@@ -54,8 +55,9 @@ def apply_flags(document: Mapping[str, Any], flags: AuditFlags) -> Plain:
         plain["noise"] = [part.strip() for part in flags.noise.split(",")]
     if flags.log is not None:
         plain["log"] = absolute(flags.log)
-    if flags.model is not None:
-        plain["model"] = str(flags.model.absolute())
+    for name, path in (("model", flags.model), ("policy", flags.policy)):
+        if path is not None:
+            plain[name] = str(path.absolute())
     _set_estimator(plain, flags)
     interventions = _interventions(flags)
     if interventions is not None:

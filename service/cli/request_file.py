@@ -2,7 +2,8 @@
 
 A path is relative to the request file. ``log`` is a log folder, ``model`` a model file; ``data``,
 ``treated``, ``control`` and ``reference.data`` are evaluation-set folders or ``.npz`` files. A
-SHA-256 digest stands wherever a path does. Short forms: ``estimator: retrain``,
+SHA-256 digest stands wherever a path does. ``policy`` is a policy file, of which the request keeps
+the digest. Short forms: ``estimator: retrain``,
 ``interventions: stages``, ``where: {source: vendor-b}``, ``stage: all`` or a list of stages,
 ``group: {sex: [f, m]}``; ``metric`` is an ONNX file, ``tool`` the name of an outside tool; a
 probe's ``of`` takes ``data`` and ``better`` from the probe.
@@ -21,9 +22,10 @@ from auditor.edge.folder import read_log
 from auditor.effects import Probe, Query, QueryKind, Tool
 from auditor.errors import InputError
 from auditor.plan.request import AuditRequest, Intervention, Joint
-from auditor.stagelog.digest import DIGEST_PATTERN, Digest
+from auditor.stagelog.digest import DIGEST_PATTERN, Digest, digest_of
 from auditor.stagelog.log import StageLog
 from service.cli.many_stages import over_stages
+from service.cli.policy_file import read_policy
 from service.cli.yaml_file import Plain, read_document
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -83,6 +85,8 @@ def resolve_request(
         plain["log"] = paths.log(plain["log"])
     if "model" in plain:
         plain["model"] = paths.model(plain["model"])
+    if "policy" in plain:
+        plain["policy_digest"] = paths.policy(plain.pop("policy"))
     if isinstance(plain.get("estimator"), str):
         plain["estimator"] = {"id": plain["estimator"]}
     if isinstance(plain.get("queries"), list):
@@ -125,6 +129,9 @@ class _Paths:
 
     def model(self, value: object) -> str:
         return self._digest(value, where="model", put=self._places.model)
+
+    def policy(self, value: object) -> str:
+        return self._digest(value, where="policy", put=lambda path: digest_of(read_policy(path)))
 
     def data(self, value: object, *, where: str) -> str:
         return self._digest(value, where=where, put=self._places.evaluation_set)

@@ -289,6 +289,7 @@ def _insert_audit(connection: Connection, new: NewAudit, *, now: float) -> None:
             round=1,
             deadline=new.deadline,
             operator=new.operator,
+            kind=new.kind,
             created=now,
             updated=now,
         )

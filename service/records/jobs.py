@@ -9,6 +9,7 @@ from auditor.stagelog.digest import Digest
 from service.failures import Failure
 from service.records.base import RequestKey
 from service.records.checked_log import CheckedLog
+from service.records.log_audits import AuditOfLog
 from service.records.saved_step import SavedStep
 from service.scheduler.batch_delay import NOT_YET, Launch
 from service.scheduler.ready import ReadyAction
@@ -323,6 +324,9 @@ class AuditReader(Protocol):
 
     def find(self, audit: str) -> AuditRow:
         """Return one audit of any tenant, deleted or not."""
+
+    def of_log(self, tenant: str, log: Digest) -> tuple[AuditOfLog, ...]:
+        """Return all audits of a log, deleted ones too, in the order in which they were asked."""
 
     def actions(self, audit: str) -> tuple[ActionRow, ...]:
         """Return the audit's actions."""

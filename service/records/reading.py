@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -14,9 +14,12 @@ from service.records.checks import CHECK, found_by
 from service.records.engine import Database
 from service.records.history import events_after, progress_of
 from service.records.jobs import ActionRow, AuditRow, EventRow, JobKind
+from service.records.log_audits import AuditOfLog
 from service.records.plans import find_actions
 from service.records.tables import action, audit, audit_action, operation
 from service.scheduler.states import PENDING_ACTIONS, ActionState, AuditState
+
+AUDIT: Final[JobKind] = "audit"
 
 
 @final
@@ -77,6 +80,34 @@ class SqlAuditReader:
         return self._database.read(
             lambda connection: _audit(connection, connection.execute(query).one())
         )
+
+    def of_log(self, tenant: str, log: Digest) -> tuple[AuditOfLog, ...]:
+        """Return all audits of a log, deleted ones too, in the order in which they were asked."""
+        query = (
+            select(
+                audit.c.id,
+                audit.c.state,
+                audit.c.request_digest,
+                audit.c.model_digest,
+                audit.c.created,
+            )
+            .where(audit.c.tenant == tenant, audit.c.log_digest == log, audit.c.kind == AUDIT)
+            .order_by(audit.c.id)
+        )
+
+        def work(connection: Connection) -> tuple[AuditOfLog, ...]:
+            return tuple(
+                AuditOfLog(
+                    id=row.id,
+                    state=AuditState(row.state),
+                    request_digest=Digest(row.request_digest),
+                    model_digest=None if row.model_digest is None else Digest(row.model_digest),
+                    created=row.created,
+                )
+                for row in connection.execute(query)
+            )
+
+        return self._database.read(work)
 
     def actions(self, audit_id: str) -> tuple[ActionRow, ...]:
         """Return the audit's actions in the order in which they were planned."""

@@ -63,7 +63,9 @@ audit = Table(
     Column("updated", Float, nullable=False),
     Column("carrier", String(64)),  # the front end that plans or signs it
     Column("carried_until", Float),
+    Column("kind", String(16), nullable=False, server_default="audit"),  # or check
     Index("ix_audit_tenant_id", "tenant", "id"),
+    Index("ix_audit_tenant_log", "tenant", "log_digest"),
     Index("ix_audit_state", "state"),
 )
 

@@ -588,3 +588,23 @@ def test_held_blobs_are_those_of_the_tenant(records: Records) -> None:
 
     assert records.catalogue.held_blobs(TENANT, [digest, sha256(b"y")]) == {digest: 1}
     assert records.catalogue.held_blobs("other", [digest]) == {}
+
+
+def test_all_audits_of_a_log_are_told_deleted_ones_too_and_checks_are_not(records: Records) -> None:
+    kept, deleted, check = (
+        make_audit(make_action(name), kind=kind)
+        for name, kind in (("a", "audit"), ("b", "audit"), ("c", "check"))
+    )
+    for new in (kept, deleted, check):
+        records.audits.create(new, gone=())
+    for ended in (deleted, check):
+        records.audits.end(ended.id, failure=None)
+        records.audits.delete(TENANT, ended.id)
+
+    told = records.reader.of_log(TENANT, kept.log_digest)
+
+    assert [(audit.id, audit.state) for audit in told] == [
+        (kept.id, AuditState.PLANNED),
+        (deleted.id, AuditState.CANCELLED),
+    ]
+    assert records.reader.of_log("somebody else", kept.log_digest) == ()

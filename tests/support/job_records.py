@@ -12,7 +12,15 @@ from service.records.base import RequestKey
 from service.records.catalogue import SqlCatalogue
 from service.records.engine import Database, open_engine
 from service.records.front_end import ALONE, FrontEnd
-from service.records.jobs import Claim, Completion, LeasedAction, LeasedGroup, NewAction, NewAudit
+from service.records.jobs import (
+    Claim,
+    Completion,
+    JobKind,
+    LeasedAction,
+    LeasedGroup,
+    NewAction,
+    NewAudit,
+)
 from service.records.leases import SqlLeases
 from service.records.migrate import migrate
 from service.records.reading import SqlAuditReader
@@ -90,6 +98,7 @@ def make_audit(
     deadline: float = 4e9,
     request: RequestKey | None = None,
     max_live_audits: int = 64,
+    kind: JobKind = "audit",
 ) -> NewAudit:
     return NewAudit(
         id=audit or f"{next(_counter):026d}",
@@ -103,6 +112,7 @@ def make_audit(
         request=request,
         max_live_audits=max_live_audits,
         actions=actions,
+        kind=kind,
     )
 
 

@@ -230,7 +230,7 @@ def train_together(kind: str, folder: Path, *, world: int = 2) -> list[str]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=240)
         if process.exitcode is None:
             process.kill()
     return [(folder / f"rank{rank}.txt").read_text() for rank in range(world)]

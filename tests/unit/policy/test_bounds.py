@@ -240,3 +240,23 @@ def test_a_value_that_the_baseline_lacks_is_refused() -> None:
 def test_bounds_that_say_nothing_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at_|finite"):
         make_policy(rule)
+
+
+@pytest.mark.parametrize("rule", [AGAINST, {**VALUE, "against": "baseline", "at_most": 0.05}])
+def test_a_baseline_on_other_examples_is_refused(rule: dict[str, Any]) -> None:
+    asked = make_report().queries[0]
+
+    def on(data: bytes, n: int = 100) -> Report:
+        query = asked.model_copy(update={"data": (sha256(data),), "n": n})
+        return with_effect(low=0.25, high=0.25).model_copy(update={"queries": (query,)})
+
+    assert gate(rule, on(b"held out"), on(b"held out")).outcome is Outcome.PASS
+    with pytest.raises(BaselineError, match="100 examples of"):
+        gate(rule, on(b"held out"), on(b"an easier set"))
+    with pytest.raises(BaselineError, match="50 examples"):
+        gate(rule, on(b"held out"), on(b"held out", n=50))
+
+
+def test_a_query_without_a_value_is_no_pass() -> None:
+    with pytest.raises(PolicyError, match="query"):
+        gate({**VALUE, "at_most": 0.5}, make_report(queries=()))

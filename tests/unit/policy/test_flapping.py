@@ -15,7 +15,7 @@ def test_a_bound_inside_the_interval_is_named() -> None:
     (text,) = warnings({**EFFECT, "at_most": 0.3})  # 0.25 +- 0.125
 
     assert "'rule 0': skip vendor on cue is 0.05 probability from the bound 0.3" in text
-    assert "what this estimator leaves open" in text
+    assert "what the interval leaves open" in text
 
 
 def test_a_bound_inside_rerun_noise_is_named_although_the_interval_is_narrow() -> None:
@@ -33,3 +33,11 @@ def test_a_bound_outside_of_the_noise_is_quiet() -> None:
 
 def test_changes_against_a_baseline_have_no_noise_here() -> None:
     assert flapping(make_policy(AGAINST), make_report()) == ()
+
+
+def test_a_bound_inside_the_population_interval_is_named_where_that_is_judged() -> None:
+    drawn = {"low": 0.24, "high": 0.26, "population_low": 0.0, "population_high": 0.5}
+
+    (text,) = warnings({**EFFECT, "at_most": 0.3, "judge": "population"}, **drawn)
+
+    assert "what the interval leaves open" in text

@@ -12,6 +12,7 @@ from service.pb.v1 import (
     audit_service_pb2,
     blob_service_pb2,
     model_service_pb2,
+    policy_service_pb2,
     report_service_pb2,
     stage_log_service_pb2,
 )
@@ -64,6 +65,7 @@ def test_wire_page_lists_every_method() -> None:
         audit_service_pb2,
         blob_service_pb2,
         model_service_pb2,
+        policy_service_pb2,
         report_service_pb2,
         stage_log_service_pb2,
     )
