@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import final
 
 from auditor.plan.footprint import require_fits, shown_bytes
+from auditor.plan.room import Needed
 from service.errors import QueueFullError, TenantQueueFullError
 from service.planning import AuditPlanner
 from service.records.jobs import NewAction
-from service.scheduler.memory import MemoryModel, Needed
+from service.scheduler.memory import MemoryModel
 
 TENANT_SHARE = 0.6
 """The part of the queue that one tenant may fill."""

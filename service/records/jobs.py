@@ -356,6 +356,7 @@ class LeaseRecords(Protocol):
         owner: str,
         *,
         lanes_of: Callable[[ReadyAction], int],
+        bytes_of: Callable[[ReadyAction], float],
         lease_seconds: float,
         launch: Launch,
         start_of: Callable[[str], float],
@@ -365,6 +366,7 @@ class LeaseRecords(Protocol):
         Args:
             owner: The worker.
             lanes_of: The largest group that an action may be in; asked of the head.
+            bytes_of: What that group may need by prediction; asked of the head.
             lease_seconds: For how long.
             launch: Which groups may start.
             start_of: Start tags of tenants; the smallest is served first.

@@ -26,7 +26,7 @@ from service.records.ready_work import SqlReadyWork
 from service.records.saved_step import SavedStep
 from service.records.tables import action, action_dep
 from service.scheduler.batch_delay import Launch
-from service.scheduler.batching import choose
+from service.scheduler.batching import any_size, choose
 from service.scheduler.ready import ReadyAction, level_of
 from service.scheduler.states import ActionState
 
@@ -94,6 +94,7 @@ class SqlLeases:
         owner: str,
         *,
         lanes_of: Callable[[ReadyAction], int],
+        bytes_of: Callable[[ReadyAction], float] = any_size,
         lease_seconds: float,
         launch: Launch,
         start_of: Callable[[str], float],
@@ -103,7 +104,7 @@ class SqlLeases:
         def work(connection: Connection) -> Claim:
             now = self._now()
             ready = SqlReadyWork(connection, now=now, start_of=start_of)
-            choice = choose(ready, lanes_of=lanes_of, launch=launch, now=now)
+            choice = choose(ready, lanes_of=lanes_of, bytes_of=bytes_of, launch=launch, now=now)
             if not choice.group:
                 return Claim(group=None, due=choice.due)
             group = lease_group(

@@ -11,7 +11,13 @@ from sqlalchemy import Connection, Float, Row, bindparam, case, cast, func, sele
 
 from auditor.stagelog.digest import Digest
 from service.records.tables import action
-from service.scheduler.ready import AGEING_SECONDS, DEADLINE_SECONDS, ReadyAction, level_of
+from service.scheduler.ready import (
+    AGEING_SECONDS,
+    DEADLINE_SECONDS,
+    ReadyAction,
+    level_of,
+    log_named,
+)
 from service.scheduler.states import ActionState
 
 _COLUMNS = (
@@ -26,6 +32,7 @@ _COLUMNS = (
     action.c.height,
     action.c.not_before,
     action.c.max_lanes,
+    action.c.spec,
 )
 
 # ``floor(x)`` for databases without it: round(x - .499999) differs within a millionth only.
@@ -154,4 +161,5 @@ def _ready_action(row: Row[*tuple[Any, ...]]) -> ReadyAction:
         height=row.height,
         ready_since=row.not_before,
         max_lanes=row.max_lanes,
+        log=log_named(row.spec),
     )

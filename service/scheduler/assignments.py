@@ -1,15 +1,15 @@
 """Which worker holds which groups: the scheduler's memory, rebuilt from nothing at a start."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import final
 
 from auditor.plan.actions import ActionKey
+from auditor.plan.room import Needed, Together
 from auditor.stagelog.digest import Digest
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
 from service.scheduler.fair_share import Charge
-from service.scheduler.memory import Needed
+from service.scheduler.ready import log_named
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,12 +44,12 @@ class Assignment:
     @property
     def needed(self) -> Needed:
         """The device memory that was predicted for it: what is fixed, once for each log."""
-        fixed: dict[str, int] = {}
+        together = Together()
         for action in self.group.actions:
-            log = json.loads(action.spec).get("log", action.key)
-            fixed[log] = max(fixed.get(log, 0), action.fixed_bytes)
-        lane = max(action.lane_bytes for action in self.group.actions)
-        return Needed(fixed=sum(fixed.values()), lane=lane)
+            together = together.plus(
+                log_named(action.spec), fixed=action.fixed_bytes, lane=action.lane_bytes
+            )
+        return together.needed
 
     @property
     def audits(self) -> tuple[str, ...]:

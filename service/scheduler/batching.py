@@ -3,8 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Protocol
 
+from auditor.plan.room import Together
 from auditor.stagelog.digest import Digest
 from service.scheduler.batch_delay import NOT_YET, Launch, When
 from service.scheduler.ready import ReadyAction, order
@@ -43,14 +45,26 @@ class Choice:
     due: float = NOT_YET
 
 
+def any_size(head: ReadyAction) -> float:
+    """Return the bytes that a group may need where nobody knows the device: any number."""
+    del head
+    return inf
+
+
 def choose(
-    work: ReadyWork, *, lanes_of: Callable[[ReadyAction], int], launch: Launch, now: float
+    work: ReadyWork,
+    *,
+    lanes_of: Callable[[ReadyAction], int],
+    bytes_of: Callable[[ReadyAction], float] = any_size,
+    launch: Launch,
+    now: float,
 ) -> Choice:
     """Return the first group that may start; one that waits for lanes lets later ones pass.
 
     Args:
         work: What is ready.
         lanes_of: The largest group that an action may be in, at least 1; asked of the head.
+        bytes_of: What that group may need by prediction; asked of the head.
         launch: Which groups may start.
         now: Seconds since 1970.
     """
@@ -65,7 +79,7 @@ def choose(
         room = room_of(head, lanes_of=lanes_of)
         # Twice the room: some need smaller groups than this one.
         companions = work.companions(head, limit=2 * room) if room > 1 else (head,)
-        group = fill(companions, room=room)
+        group, room = fill(companions, room=room, most_bytes=bytes_of(head))
         starts = launch.starts_at(group, room=room, to_come=partial(work.to_come, head.group_key))
         if starts <= now:
             return Choice(group=group)
@@ -99,7 +113,7 @@ def next_group(
         return ()
     head = ordered[0]
     companions = [action for action in ordered if action.group_key == head.group_key]
-    return fill(companions, room=room_of(head, lanes_of=lanes_of))
+    return fill(companions, room=room_of(head, lanes_of=lanes_of))[0]
 
 
 def room_of(head: ReadyAction, *, lanes_of: Callable[[ReadyAction], int]) -> int:
@@ -108,20 +122,31 @@ def room_of(head: ReadyAction, *, lanes_of: Callable[[ReadyAction], int]) -> int
     return min(room, head.max_lanes or room)
 
 
-def fill(companions: Sequence[ReadyAction], *, room: int) -> tuple[ReadyAction, ...]:
-    """Return the group of the first of these; one whose group failed before limits its groups.
+def fill(
+    companions: Sequence[ReadyAction], *, room: int, most_bytes: float = inf
+) -> tuple[tuple[ReadyAction, ...], int]:
+    """Return the group of the first of these, and its room, which is less where memory ends it.
+
+    One whose group failed before limits its groups. One of another log brings what is fixed for
+    that log; where that does not fit, later ones of logs that are there already may.
 
     Args:
         companions: Actions of one key in their order, at least one.
         room: How many the group may have.
+        most_bytes: What it may need by prediction; the first is in it whatever it needs.
     """
     group: list[ReadyAction] = []
+    together, left_out = Together(), False
     for action in companions:
         if len(group) >= room:
             break
         limit = action.max_lanes or room
         if limit <= len(group):
             continue  # it needs a smaller group than this one is already
+        more = together.plus(action.log, fixed=action.fixed_bytes, lane=action.lane_bytes)
+        if not more.fits(most_bytes):
+            left_out = True
+            continue
         group.append(action)
-        room = min(room, limit)
-    return tuple(group)
+        together, room = more, min(room, limit)
+    return tuple(group), len(group) if left_out else room

@@ -5,29 +5,21 @@ Pure but for what it remembers; the scheduler's thread calls it, and any thread 
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 from typing import final
 
+from auditor.plan.room import FIRST_FACTOR, Needed
 from auditor.stagelog.digest import Digest
 from service.scheduler.ready import ReadyAction
 
-FIRST_FACTOR = 1.3
-"""Measured over predicted, before anything of its kind was measured."""
 LEARNING = 0.3
 """Weight of the newest measurement."""
 MAX_FACTORS = 4096
 """Group keys that are remembered; the one used longest ago is forgotten first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Needed:
-    """Bytes that a group is predicted to need, without correction."""
-
-    fixed: int
-    lane: int
-
-    def of(self, lanes: int) -> int:
-        """Return the bytes of so many lanes."""
-        return self.fixed + lanes * self.lane
+PATIENCE = 8
+"""Groups of as many lanes as are allowed that must fit before twice as many are tried again."""
+LARGEST_PATIENCE = 512
+"""Patience doubles whenever twice as many did not fit after all, up to this."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,6 +28,9 @@ class _Known:
 
     factor: float = FIRST_FACTOR
     most_lanes: int | None = None
+    fitted: int = 0  #: groups of that many lanes that fitted since
+    patience: int = PATIENCE
+    grown: bool = False  #: it was raised and has not run out since
 
 
 @final
@@ -66,19 +61,18 @@ class MemoryModel:
         return max(self._budgets.values(), default=None)
 
     def lanes(self, action: ReadyAction, *, worker: str) -> int | None:
-        """Return how many lanes of an action's group fit a worker, at least 1; None: any number.
-
-        One lane always starts: an action that is too large was refused when it was planned, and a
-        prediction that is too large must not stop what would fit.
-        """
+        """Return how many lanes of an action's log fit a worker, at least 1; None: any number."""
         known = self._known.get((action.kind, action.group_key))
         most = None if known is None else known.most_lanes
+        needed = Needed(fixed=action.fixed_bytes, lane=action.lane_bytes)
+        fitting = needed.lanes_in(self.room(action, worker=worker))
+        return min((own for own in (fitting, most) if own is not None), default=None)
+
+    def room(self, action: ReadyAction, *, worker: str) -> float:
+        """Return the uncorrected bytes that an action's group may need; infinite if not known."""
         budget = self._budgets.get(worker)
-        if budget is None or not action.lane_bytes:
-            return most
-        factor = FIRST_FACTOR if known is None else known.factor
-        fitting = max(1, int((budget / factor - action.fixed_bytes) // action.lane_bytes))
-        return fitting if most is None else min(most, fitting)
+        factor = self._factor(action.kind, action.group_key)
+        return inf if budget is None else budget / factor
 
     def predicted(self, kind: str, group_key: Digest, *, needed: Needed, lanes: int) -> float:
         """Return the corrected bytes of a group."""
@@ -86,10 +80,10 @@ class MemoryModel:
 
     def formed(self, kind: str, group_key: Digest, *, needed: Needed, most: int) -> tuple[int, int]:
         """Return the uncorrected bytes and the lanes of a group as the largest device runs it."""
-        lanes, budget = most, self.budget
-        if budget is not None and needed.lane:
-            fitting = int((budget / self._factor(kind, group_key) - needed.fixed) // needed.lane)
-            lanes = max(1, min(most, fitting))
+        budget = self.budget
+        room = inf if budget is None else budget / self._factor(kind, group_key)
+        fitting = needed.lanes_in(room)
+        lanes = most if fitting is None else min(most, fitting)
         return needed.of(lanes), lanes
 
     def learn(
@@ -107,8 +101,24 @@ class MemoryModel:
     def ran_out(self, kind: str, group_key: Digest, *, lanes: int) -> None:
         """Remember that so many lanes did not fit: the next group of the key has half of them."""
         known = self._remember(kind, group_key)
+        if known.grown:
+            known.patience = min(LARGEST_PATIENCE, 2 * known.patience)
         half = max(1, lanes // 2)
         known.most_lanes = half if known.most_lanes is None else min(half, known.most_lanes)
+        known.fitted, known.grown = 0, False
+
+    def fitted(self, kind: str, group_key: Digest, *, lanes: int) -> None:
+        """Take note that so many lanes did fit: in time, twice as many are tried again.
+
+        What ran out of memory may have been of another log, or beside other processes.
+        """
+        known = self._known.get((kind, group_key))
+        if known is None or known.most_lanes is None or lanes < known.most_lanes:
+            return
+        known.fitted += 1
+        if known.fitted >= known.patience:
+            known.most_lanes *= 2
+            known.fitted, known.grown = 0, True
 
     def _factor(self, kind: str, group_key: Digest) -> float:
         known = self._known.get((kind, group_key))

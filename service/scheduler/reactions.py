@@ -194,6 +194,7 @@ class Reactions:
         claim = self._leases.claim(
             worker,
             lanes_of=partial(self._lanes_of, worker=worker),
+            bytes_of=partial(self._memory.room, worker=worker),
             lease_seconds=self._formation.lease_seconds,
             launch=self._formation.for_idle(device) if idle else self._formation.for_busy(device),
             start_of=self._shares.start_of,
@@ -317,7 +318,8 @@ class Reactions:
 
     def _learn_memory(self, group: Assignment, event: GroupDone) -> None:
         lanes = len(event.results)
-        if event.peak_bytes is None or not lanes:
+        self._memory.fitted(group.kind, group.key, lanes=lanes)
+        if event.peak_bytes is None:
             return
         ratio = self._memory.learn(
             group.kind, group.key, needed=group.needed, lanes=lanes, measured=event.peak_bytes

@@ -1,5 +1,6 @@
 """The order in which ready actions are served."""
 
+import json
 from dataclasses import dataclass
 
 from auditor.stagelog.digest import Digest
@@ -27,6 +28,7 @@ class ReadyAction:
     max_lanes: int | None  #: largest group it may run in, after a larger one failed
     fixed_bytes: int = 0  #: predicted for its group, once
     lane_bytes: int = 0  #: predicted for each lane
+    log: str = ""  #: its log, with which it shares what is fixed
 
 
 def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, float, float, int, int]:
@@ -54,3 +56,8 @@ def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, floa
 def level_of(action: ReadyAction, *, now: float) -> float:
     """Return the priority of an action with what its waiting adds."""
     return action.priority + max(0.0, now - action.ready_since) // AGEING_SECONDS
+
+
+def log_named(spec: str) -> str:
+    """Return the log that an action's description names, nothing where it names none."""
+    return str(json.loads(spec).get("log", ""))

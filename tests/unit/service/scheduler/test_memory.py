@@ -1,7 +1,8 @@
 """Tests of how many lanes fit: budgets, corrections learnt from measurements, what ran out."""
 
+from auditor.plan.room import FIRST_FACTOR, Needed
 from auditor.stagelog.digest import sha256
-from service.scheduler.memory import FIRST_FACTOR, MemoryModel, Needed
+from service.scheduler.memory import PATIENCE, MemoryModel
 from service.scheduler.ready import ReadyAction
 
 KEY = sha256(b"group")
@@ -72,6 +73,32 @@ def test_what_ran_out_of_memory_is_halved_the_next_time() -> None:
 
     memory.ran_out("advance", KEY, lanes=2)
     assert memory.lanes(head(), worker="w") == 1
+
+
+def test_what_ran_out_is_tried_again_once_smaller_groups_have_fitted() -> None:
+    memory = model(budget=None)
+    memory.ran_out("advance", KEY, lanes=8)
+
+    for _ in range(PATIENCE):
+        assert memory.lanes(head(), worker="w") == 4
+        memory.fitted("advance", KEY, lanes=3)  # says nothing about four
+        memory.fitted("advance", KEY, lanes=4)
+
+    assert memory.lanes(head(), worker="w") == 8
+
+
+def test_what_runs_out_again_is_tried_half_as_often() -> None:
+    memory = model(budget=None)
+    memory.ran_out("advance", KEY, lanes=8)
+    groups = []
+    for _ in range(3):
+        groups.append(0)
+        while memory.lanes(head(), worker="w") == 4:
+            memory.fitted("advance", KEY, lanes=4)
+            groups[-1] += 1
+        memory.ran_out("advance", KEY, lanes=8)
+
+    assert groups == [PATIENCE, 2 * PATIENCE, 4 * PATIENCE]
 
 
 def test_a_worker_that_ended_has_no_budget() -> None:

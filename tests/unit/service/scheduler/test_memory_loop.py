@@ -1,5 +1,6 @@
 """The scheduler and memory: groups that fit, are measured, and shrink when it ran out."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from service.executors.base import GroupFailed, WorkerReady
 from service.failures import Failure
 from service.records.jobs import NewAction
+from service.scheduler.memory import PATIENCE
 from tests.support.job_records import key, make_action
 from tests.support.scheduler_rig import WORKER, Rig
 
@@ -48,6 +50,29 @@ def test_groups_are_no_larger_than_what_fits_the_worker(rig: Rig) -> None:
     assert [len(group.actions) for _, _, group in rig.executor.submitted] == [3, 2]
 
 
+def test_what_is_fixed_counts_for_every_log_of_a_group(rig: Rig) -> None:
+    rig.turn(WorkerReady(worker=WORKER, device="cpu", memory_bytes=round(1.3 * (2 * 100 + 4 * 50))))
+
+    logs = {"a": "x", "b": "y", "c": "z", "d": "x", "e": "x", "f": "y"}
+    rig.audit(
+        *(
+            replace(
+                make_action(name, group="g"),
+                spec=json.dumps({"log": log}),
+                fixed_bytes=100,
+                lane_bytes=50,
+            )
+            for name, log in logs.items()
+        )
+    )
+
+    groups = [
+        [json.loads(action.spec)["log"] for action in group.actions]
+        for _, _, group in rig.executor.submitted
+    ]
+    assert groups == [["x", "y", "x", "x"], ["z", "y"]]
+
+
 def test_measured_memory_makes_the_next_groups_smaller(rig: Rig) -> None:
     rig.turn(WorkerReady(worker=WORKER, device="cpu", memory_bytes=round(1.3 * 4 * 50)))
 
@@ -66,3 +91,17 @@ def test_measured_memory_makes_the_next_groups_smaller(rig: Rig) -> None:
         "stageaudit_device_memory_prediction_ratio", {"kind": "advance"}
     )
     assert ratio == 10.0
+
+
+def test_what_ran_out_of_memory_is_tried_again_in_time(rig: Rig) -> None:
+    rig.audit(*(make_action(name, group="g") for name in "ab"))
+    group_id, _ = rig.running()
+    rig.turn(GroupFailed(worker=WORKER, group=group_id, failure=failure("RESOURCE_EXHAUSTED")))
+    rig.answer_all(failing=key("nothing"), failure=failure())
+
+    for number in range(PATIENCE):
+        rig.audit(make_action(f"{number}", group="g"))
+        rig.answer_all(failing=key("nothing"), failure=failure())
+    rig.audit(*(make_action(name, group="g") for name in "cd"))
+
+    assert len(rig.running()[1].actions) == 2
