@@ -206,7 +206,7 @@ def open_jobs(host: Host) -> Jobs:
         telemetry=telemetry,
         held_seconds=config.lease_seconds,
     )
-    executor = _open_executor(config, workers)
+    executor = _open_executor(host, workers)
     setbacks = Setbacks(
         leases,
         host.objects,
@@ -289,14 +289,15 @@ def open_jobs(host: Host) -> Jobs:
     )
 
 
-def _open_executor(config: ServiceConfig, workers: WorkerSettings) -> ProcessExecutor:
+def _open_executor(host: Host, workers: WorkerSettings) -> ProcessExecutor:
     """Return the executor that the settings name; it has started nothing."""
+    config = host.config
     if config.executor == "local":
         return LocalExecutor(workers)
     set_ray_environment(config.ray)
     with needs_extra("ray", purpose="Running workers on a Ray cluster"):
         from service.executors.ray import RayExecutor  # noqa: PLC0415 - Ray is an extra
-    return RayExecutor(workers, config=config.ray)
+    return RayExecutor(workers, config=config.ray, front_end=host.front_end.id)
 
 
 def _worker_settings(host: Host) -> WorkerSettings:

@@ -24,13 +24,11 @@ from auditor.errors import UnavailableError
 from service.executors.local import ProcessExecutor, WorkerSettings
 from service.executors.process import Ended, LocalProcess, WorkerProcess, whole_lines
 from service.executors.ray_head import RayHead
-from service.executors.ray_hosts import Expected, Resources, require_room, unfit
+from service.executors.ray_hosts import Expected, Marker, Resources, require_room, unfit
 from service.failures import Failure, failure_of
 from service.ray_config import RayConfig
 from service.scheduler.leases import Death
 from service.versions import installed_versions
-
-MARKER_FILE = ".ray-marker"
 
 _TALK, _LISTEN = "talk", "listen"
 _POLL_SECONDS = 0.5
@@ -249,14 +247,14 @@ class RayCluster:
     Args:
         config: Which cluster, and how much of it.
         data_dir: The folder, under the same path everywhere.
+        front_end: Which front end this is among those that share the folder.
     """
 
-    def __init__(self, config: RayConfig, *, data_dir: Path) -> None:
+    def __init__(self, config: RayConfig, *, data_dir: Path, front_end: str) -> None:
         self._config = config
+        self._marker = Marker(data_dir, front_end=front_end)
         self._expected = Expected(
-            marker=data_dir / MARKER_FILE,
-            secret=secrets.token_hex(16),
-            versions=installed_versions(),
+            marker=self._marker.path, secret=self._marker.secret, versions=installed_versions()
         )
         self._places: tuple[_Place, ...] = ()
         self._head: RayHead | None = None
@@ -272,7 +270,7 @@ class RayCluster:
             connect(self._config.address or self._start_head())
             self._connected = True
         require_room(self._config, hosts=hosts_of_cluster())
-        self._expected.marker.write_text(self._expected.secret)
+        self._marker.write()
         self._places = tuple(_Place(self._config) for _ in range(self._config.workers))
 
     def launch(self, place: int, configure: bytes) -> WorkerProcess:
@@ -284,7 +282,7 @@ class RayCluster:
         for place in self._places:
             place.close()
         self._places = ()
-        self._expected.marker.unlink(missing_ok=True)
+        self._marker.remove()
         if self._connected:
             self._connected = False
             disconnect()
@@ -304,10 +302,12 @@ class RayExecutor(ProcessExecutor):
     Args:
         settings: What the workers are told; one device a worker.
         config: Which cluster, and how much of it.
+        front_end: Which front end this is among those that share the data folder.
     """
 
-    def __init__(self, settings: WorkerSettings, *, config: RayConfig) -> None:
-        super().__init__(settings, hosts=RayCluster(config, data_dir=settings.blobs_root))
+    def __init__(self, settings: WorkerSettings, *, config: RayConfig, front_end: str) -> None:
+        cluster = RayCluster(config, data_dir=settings.blobs_root, front_end=front_end)
+        super().__init__(settings, hosts=cluster)
 
 
 def connect(address: str) -> None:

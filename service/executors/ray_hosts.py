@@ -1,8 +1,10 @@
 """What the hosts of a Ray cluster must have: room, the data folder, the same code; no Ray here."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from auditor.errors import UnavailableError
 from service.ray_config import RayConfig
@@ -19,6 +21,33 @@ class Expected:
     marker: Path
     secret: str
     versions: Mapping[str, str]
+
+
+@final
+class Marker:
+    """A file in the data folder by which a host shows that it sees the folder: one a front end.
+
+    Args:
+        folder: The data folder.
+        front_end: Whose marker it is; another front end of the folder has another one.
+    """
+
+    def __init__(self, folder: Path, *, front_end: str) -> None:
+        self.path = folder / f".ray-marker-{front_end}"
+        self.secret = secrets.token_hex(16)
+
+    def write(self) -> None:
+        """Mark the folder, in place of a marker of this front end's earlier life."""
+        self.path.write_text(self.secret)
+
+    def remove(self) -> None:
+        """Take the mark away, if it is this one."""
+        try:
+            own = self.path.read_text() == self.secret
+        except OSError:
+            return
+        if own:
+            self.path.unlink(missing_ok=True)
 
 
 def unfit(expected: Expected, *, host: str) -> UnavailableError | None:

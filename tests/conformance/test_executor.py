@@ -42,7 +42,7 @@ def _on_ray(address: str) -> Make:
     def make(settings: WorkerSettings) -> ProcessExecutor:
         from service.executors.ray import RayExecutor
 
-        return RayExecutor(settings, config=RayConfig(address=address))
+        return RayExecutor(settings, config=RayConfig(address=address), front_end="a")
 
     return make
 
@@ -325,7 +325,7 @@ def test_what_the_cluster_does_not_have_is_refused_at_once(cluster: str, tmp_pat
     settings = WorkerSettings(
         blobs_root=tmp_path, devices=config.devices, threads=1, heartbeat_seconds=1
     )
-    executor = RayExecutor(settings, config=config)
+    executor = RayExecutor(settings, config=config, front_end="a")
 
     with pytest.raises(UnavailableError, match=f"room for {CPUS}; hosts: 1, CPUs: {CPUS}, GPUs: 0"):
         executor.start(lambda _event: None)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UnavailableError
-from service.executors.ray_hosts import Expected, require_room, room_on, unfit
+from service.executors.ray_hosts import Expected, Marker, require_room, room_on, unfit
 from service.ray_config import RayConfig
 from service.versions import installed_versions
 
@@ -57,6 +57,35 @@ def test_a_host_without_the_folder_is_named(
     assert problem.where == f"{tmp_path} on node7"
     assert problem.found == found
     assert "same path" in problem.remedy
+
+
+def test_front_ends_of_one_folder_leave_each_others_markers_alone(tmp_path: Path) -> None:
+    first, second = (Marker(tmp_path, front_end=name) for name in ("01A", "01B"))
+    first.write()
+    second.write()
+    second.remove()
+
+    expected = Expected(marker=first.path, secret=first.secret, versions=installed_versions())
+    assert unfit(expected, host="node7") is None
+    assert not second.path.exists()
+
+
+def test_a_marker_that_was_not_written_takes_no_other_away(tmp_path: Path) -> None:
+    first, failed = (Marker(tmp_path, front_end="01A") for _ in range(2))
+    failed.remove()
+    first.write()
+    failed.remove()
+
+    assert first.path.read_text() == first.secret
+
+
+def test_a_front_end_that_was_killed_leaves_one_marker_at_most(tmp_path: Path) -> None:
+    killed, after = (Marker(tmp_path, front_end="01A") for _ in range(2))
+    killed.write()
+    after.write()
+    after.remove()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_host_with_other_code_is_refused(tmp_path: Path) -> None:
