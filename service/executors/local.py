@@ -149,11 +149,11 @@ class _ThisMachine:
     def open(self) -> None:
         """Find the machine there."""
 
-    def launch(self, place: int, configure: bytes) -> WorkerProcess:
+    def launch(self, place: int, configure: Configure) -> WorkerProcess:
         """Start a child process."""
         del place
         process = LocalProcess()
-        process.send(configure)
+        process.send(encode(configure))
         return process
 
     def close(self) -> None:
@@ -251,7 +251,7 @@ class _Slot:
             memory_bytes=settings.device_memory_bytes,
             save_seconds=settings.save_seconds,
         )
-        process = self._hosts.launch(self._number, encode(configure))
+        process = self._hosts.launch(self._number, configure)
         with self._lock:
             self._births += 1
             self._process = process

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from service.executors.cgroup import oom_kills
+from service.executors.wire import Configure
 from service.scheduler.leases import Death
 
 _BOOT = (
@@ -71,12 +72,12 @@ class Hosts(Protocol):
             UnavailableError: If there is not.
         """
 
-    def launch(self, place: int, configure: bytes) -> WorkerProcess:
+    def launch(self, place: int, configure: Configure) -> WorkerProcess:
         """Start a worker process; it is told how to configure itself.
 
         Args:
             place: Which of the places for one process, from 0; it is empty.
-            configure: The encoded first message.
+            configure: The first message, as if all workers shared one machine.
         """
 
     def close(self) -> None:

@@ -11,20 +11,35 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import ray
 import structlog
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    OutOfMemoryError,
+    RayError,
+)
 
 from auditor.errors import UnavailableError
 from service.executors.local import ProcessExecutor, WorkerSettings
 from service.executors.process import Ended, LocalProcess, WorkerProcess, whole_lines
 from service.executors.ray_head import RayHead
-from service.executors.ray_hosts import Expected, Marker, Resources, require_room, unfit
+from service.executors.ray_hosts import (
+    Expected,
+    Marker,
+    Resources,
+    require_room,
+    room_on,
+    sharing,
+    unfit,
+)
+from service.executors.wire import Configure, encode
 from service.failures import Failure, failure_of
 from service.ray_config import RayConfig
 from service.scheduler.leases import Death
@@ -34,6 +49,7 @@ _TALK, _LISTEN = "talk", "listen"
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
+_PLACED_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
@@ -58,6 +74,12 @@ class WorkerActor:
     def __init__(self) -> None:
         self._token = ""
         self._process: LocalProcess | None = None
+
+    @ray.method(concurrency_group=_TALK)
+    def host(self, token: str) -> str:
+        """Return Ray's name of this host, whichever worker is meant."""
+        del token
+        return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(concurrency_group=_TALK)
     def begin(self, token: str, configure: bytes, expected: Expected) -> Begun:
@@ -148,11 +170,13 @@ class RayProcess:
 
     Args:
         place: Where it runs.
-        configure: The encoded first message.
+        configure: Returns the encoded first message for a host by Ray's name.
         expected: What its host must have.
     """
 
-    def __init__(self, place: "_Place", *, configure: bytes, expected: Expected) -> None:
+    def __init__(
+        self, place: "_Place", *, configure: Callable[[str], bytes], expected: Expected
+    ) -> None:
         self._place = place
         self._configure = configure
         self._expected = expected
@@ -213,7 +237,8 @@ class RayProcess:
     def _begin(self) -> Begun:
         while True:
             try:
-                begun: Begun = self._answer("begin", self._configure, self._expected)
+                configure = self._configure(self._answer("host"))
+                begun: Begun = self._answer("begin", configure, self._expected)
             except ActorUnavailableError:
                 if self._closing.wait(_POLL_SECONDS):
                     raise
@@ -273,9 +298,13 @@ class RayCluster:
         self._marker.write()
         self._places = tuple(_Place(self._config) for _ in range(self._config.workers))
 
-    def launch(self, place: int, configure: bytes) -> WorkerProcess:
+    def launch(self, place: int, configure: Configure) -> WorkerProcess:
         """Start a worker process beside an actor."""
-        return RayProcess(self._places[place], configure=configure, expected=self._expected)
+        return RayProcess(
+            self._places[place],
+            configure=partial(self._configure_on, configure=configure),
+            expected=self._expected,
+        )
 
     def close(self) -> None:
         """End the actors, and the cluster if it was started here."""
@@ -289,6 +318,18 @@ class RayCluster:
         if self._head is not None:
             self._head.stop()
             self._head = None
+
+    def _configure_on(self, host: str, *, configure: Configure) -> bytes:
+        """Return the first message to a worker on a host: with whom it shares the memory there."""
+        there = [own for name, own in named_hosts() if name == host]
+        workers = sharing(host, placed=self._placed(), room=room_on(there, config=self._config))
+        return encode(configure.model_copy(update={"workers": workers}))
+
+    def _placed(self) -> list[str | None]:
+        """Return the host of every actor; None for those that are not there soon."""
+        answers = [place.call("host", "") for place in self._places]
+        ray.wait(answers, num_returns=len(answers), timeout=_PLACED_SECONDS)
+        return [_answered(answer) for answer in answers]
 
     def _start_head(self) -> str:
         self._head = RayHead()
@@ -338,5 +379,18 @@ def disconnect() -> None:
 
 def hosts_of_cluster() -> tuple[Resources, ...]:
     """Return what each host of the cluster has, in use or not."""
+    return tuple(resources for _, resources in named_hosts())
+
+
+def named_hosts() -> tuple[tuple[str, Resources], ...]:
+    """Return the hosts of the cluster by Ray's name, each with what it has."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return tuple(node["Resources"] for node in nodes if node["Alive"])
+    return tuple((node["NodeID"], node["Resources"]) for node in nodes if node["Alive"])
+
+
+def _answered(answer: Any) -> str | None:  # noqa: ANN401 - a reference to any answer
+    """Return what an actor has answered; None while it has not, or when it is gone."""
+    try:
+        return str(ray.get(answer, timeout=0))
+    except RayError:  # a timeout is one, too
+        return None

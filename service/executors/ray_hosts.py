@@ -81,6 +81,17 @@ def room_on(hosts: Sequence[Resources], *, config: RayConfig) -> int:
     return sum(min(int(host.get(name, 0) // asked[name]) for name in asked) for host in hosts)
 
 
+def sharing(host: str, *, placed: Sequence[str | None], room: int) -> int:
+    """Return how many workers share a host's memory, itself included; not those of other hosts.
+
+    Args:
+        host: Its name.
+        placed: The host of every worker; None where Ray has not placed it yet: it may come here.
+        room: How many workers the host can hold.
+    """
+    return max(1, min(room, placed.count(host) + placed.count(None)))
+
+
 def require_room(config: RayConfig, *, hosts: Sequence[Resources]) -> None:
     """Refuse to ask for more than there is: Ray would wait for it for ever.
 

@@ -15,7 +15,8 @@ class Configure(Record):
     """What a worker must know before its first group.
 
     ``engine`` is ``module:function``: it is called with the blob store and opens the device.
-    ``workers`` share the machine's memory; ``memory_bytes`` is what each may use, None to find out.
+    ``workers`` of one machine share its memory; ``memory_bytes`` is what each may use, None to
+    find out.
     """
 
     type: Literal["configure"] = "configure"

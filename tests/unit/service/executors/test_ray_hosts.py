@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UnavailableError
-from service.executors.ray_hosts import Expected, Marker, require_room, room_on, unfit
+from service.executors.ray_hosts import Expected, Marker, require_room, room_on, sharing, unfit
 from service.ray_config import RayConfig
 from service.versions import installed_versions
 
@@ -19,6 +19,22 @@ def test_a_worker_is_never_spread_over_two_hosts(cpus: int, gpus: int, room: int
     config = RayConfig(cpus_per_worker=cpus, gpus_per_worker=gpus)
 
     assert room_on([SMALL, WITH_GPUS], config=config) == room
+
+
+@pytest.mark.parametrize(
+    ("placed", "room", "workers"),
+    [
+        ([name for name in "abcd" for _ in range(4)], 64, 4),  # 16 workers, four a host
+        (["a"] * 2 + ["b"] * 6, 64, 2),
+        (["a", "b", None, None], 64, 3),  # the others may come here
+        (["a", "b", None, None], 2, 2),  # but there is no room for both
+        (["b"], 0, 1),  # it was here a moment ago
+    ],
+)
+def test_memory_is_shared_between_the_workers_of_a_host(
+    placed: list[str | None], room: int, workers: int
+) -> None:
+    assert sharing("a", placed=placed, room=room) == workers
 
 
 def test_room_that_suffices_is_enough() -> None:
