@@ -18,8 +18,9 @@ from typing import BinaryIO, NoReturn, final
 
 from pydantic import TypeAdapter
 
+from auditor.audit.out_of_memory import is_out_of_memory, out_of_memory
 from auditor.edge.folder import FolderBlobs
-from auditor.errors import AuditorError, InternalError, ResourceError, UnavailableError
+from auditor.errors import AuditorError, InternalError, UnavailableError
 from auditor.plan.actions import ActionKey, ActionSpec
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.record import Record
@@ -228,15 +229,9 @@ class GroupRunner:
 
 def translate(error: Exception) -> AuditorError:
     """Return what an error that is not ours means: out of memory, device lost, or our bug."""
+    if is_out_of_memory(error):
+        return out_of_memory(error)
     text = str(error)
-    kind = type(error).__name__
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in text:
-        return ResourceError(
-            "device memory",
-            expected="a group that fits",
-            found=kind,
-            remedy="Audit fewer interventions at once, or use a device with more memory.",
-        )
     if "CUDA error" in text or "device-side assert" in text:
         return UnavailableError(
             "device",
@@ -247,7 +242,7 @@ def translate(error: Exception) -> AuditorError:
     return InternalError(
         "action",
         expected="a result or a typed error",
-        found=kind,
+        found=type(error).__name__,
         remedy="Report this with the worker's log.",
     )
 

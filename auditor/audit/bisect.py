@@ -23,7 +23,7 @@ from auditor.audit.bisect_plan import (
 from auditor.audit.cost import gradient_examples
 from auditor.audit.execute import Worker
 from auditor.audit.local import (
-    DEFAULT_MAX_LANES,
+    GroupLimits,
     LocalProgress,
     ResultIndex,
     execute_actions,
@@ -34,6 +34,7 @@ from auditor.effects import Probe, Query
 from auditor.estimators.retrain import RetrainSettings
 from auditor.plan.actions import ActionKey, ActionSpec, Advance, key_of
 from auditor.plan.request import AuditRequest
+from auditor.plan.room import DEFAULT_MAX_LANES
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.log import StageLog
@@ -82,7 +83,7 @@ def bisect(
         worker=Worker(blobs, device=device),
         blobs=blobs,
         index=index,
-        max_lanes=max_lanes,
+        limits=GroupLimits(max_lanes=max_lanes),
         on_progress=on_progress,
     )
     values = BlobValues(blobs, results)

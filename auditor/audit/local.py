@@ -4,19 +4,22 @@ Results are remembered by a :class:`ResultIndex`, so that a second audit of the 
 forward passes only.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import inf
 from typing import Protocol
 
-from auditor.audit.execute import OnBlock, Worker
+from auditor.audit.execute import ActionResult, OnBlock, Worker
+from auditor.audit.out_of_memory import is_out_of_memory, out_of_memory
 from auditor.audit.outside import OutsideEvaluator
 from auditor.audit.planning import check_request, data_of, plan_round
 from auditor.model.activations import example_activations
-from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
-from auditor.plan.footprint import footprint, require_fits
+from auditor.plan.actions import ActionKey, ActionSpec, WriteReport, dependencies, key_of
+from auditor.plan.footprint import NOTHING, Footprint, footprint, require_fits
 from auditor.plan.groups import GroupKeys
 from auditor.plan.request import AuditRequest
+from auditor.plan.room import DEFAULT_MAX_LANES, FIRST_FACTOR, fill, halved
 from auditor.report.schema import Report
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
@@ -24,8 +27,6 @@ from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.evaluation import parse_evaluation_set
 from auditor.stagelog.log import StageLog
 from auditor.stagelog.validate import parse_manifest, refuse_unsupported, validate
-
-DEFAULT_MAX_LANES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,45 @@ class LocalProgress:
     kind: str
     steps_done: int
     steps_total: int
+
+
+class GroupWorker(Protocol):
+    """Executes groups of actions; :class:`auditor.audit.execute.Worker` is one."""
+
+    def execute(
+        self,
+        specs: Sequence[ActionSpec],
+        *,
+        results: Mapping[ActionKey, Digest],
+        on_block: OnBlock,
+    ) -> Sequence[ActionResult]:
+        """Return the results of actions that share one group key, in order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupLimits:
+    """How large local groups may be.
+
+    Attributes:
+        max_lanes: How many actions run as one batch at most.
+        memory_bytes: Of the device; infinite if nobody knows.
+        footprint_of: What an action needs.
+    """
+
+    max_lanes: int = DEFAULT_MAX_LANES
+    memory_bytes: float = inf
+    footprint_of: Callable[[ActionSpec], Footprint] = lambda _: NOTHING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Waiting:
+    """An action that is not finished, as :class:`auditor.plan.room.Candidate`."""
+
+    spec: ActionSpec
+    log: str
+    fixed_bytes: int
+    lane_bytes: int
+    max_lanes: int | None = None
 
 
 class ResultIndex(Protocol):
@@ -94,17 +134,25 @@ def run_audit(
         max_lanes: How many actions run as one batch at most.
         on_progress: Called at block boundaries; raising stops the audit.
         outside: Runs the tools of queries of kind ``outside``; None refuses them.
-        memory_bytes: Of the device; None does not ask whether an action fits.
+        memory_bytes: Of the device; groups have no more lanes than should fit it. None asks
+            neither whether an action fits nor how many do.
 
     Returns:
         The report.
 
     Raises:
-        ResourceError: If an action alone should need more memory than there is.
+        ResourceError: If an action alone should need more memory than there is, or does.
         AuditorError: If the request is not answerable or an action fails.
     """
     log = prepare(request, blobs)
-    activations = {} if memory_bytes is None else activations_of(log, blobs)
+    limits = GroupLimits(max_lanes=max_lanes)
+    if memory_bytes is not None:
+        activations = activations_of(log, blobs)
+        limits = GroupLimits(
+            max_lanes=max_lanes,
+            memory_bytes=memory_bytes,
+            footprint_of=partial(footprint, log=log, activations=activations),
+        )
     blobs.write(canonical_bytes(request))
     worker = Worker(blobs, device=device, outside=outside)
     results: dict[ActionKey, Digest] = {}
@@ -115,14 +163,14 @@ def run_audit(
         if memory_bytes is not None:
             for spec in planned.actions:
                 if index.get(key_of(spec)) is None:
-                    needed = footprint(spec, log, activations=activations)
+                    needed = limits.footprint_of(spec)
                     require_fits(needed, kind=spec.kind, budget=memory_bytes)
         results |= execute_actions(
             planned.actions,
             worker=worker,
             blobs=blobs,
             index=index,
-            max_lanes=max_lanes,
+            limits=limits,
             on_progress=on_progress,
         )
 
@@ -130,45 +178,80 @@ def run_audit(
 def execute_actions(
     actions: Iterable[ActionSpec],
     *,
-    worker: Worker,
+    worker: GroupWorker,
     blobs: BlobStore,
     index: ResultIndex,
-    max_lanes: int,
+    limits: GroupLimits,
     on_progress: Callable[[LocalProgress], None],
 ) -> dict[ActionKey, Digest]:
     """Execute actions that are not finished yet and return the results of all.
+
+    A group that runs out of memory is halved.
 
     Args:
         actions: Closed under their dependencies.
         worker: Executes groups of them.
         blobs: Where results are.
         index: Finished actions; receives those that are executed.
-        max_lanes: How many actions run as one batch at most.
+        limits: How large the groups may be.
         on_progress: Called at block boundaries; raising stops the execution.
 
     Raises:
+        ResourceError: If an action alone runs out of memory.
         AuditorError: If an action fails.
     """
     known = {key_of(spec): spec for spec in actions}
     stored = {key: index.get(key) for key in known}
     results = {key: own for key, own in stored.items() if own is not None and blobs.has(own)}
-    waiting = {key: spec for key, spec in known.items() if key not in results}
+    waiting = {key: _waiting(spec, limits) for key, spec in known.items() if key not in results}
     group_key = GroupKeys(
         lru_cache(maxsize=2)(lambda digest: parse_manifest(blobs.read(Digest(digest))))
     )
     while waiting:
-        group = _next_group(waiting.values(), results, group_key=group_key, max_lanes=max_lanes)
+        group = _next_group(waiting.values(), results, group_key=group_key, limits=limits)
         on_block = _reporter(
             on_progress, kind=group[0].kind, done=len(known) - len(waiting), total=len(known)
         )
         on_block(0, 1)
-        finished = worker.execute(group, results=results, on_block=on_block)
-        for spec, result in zip(group, finished, strict=True):
-            key = key_of(spec)
+        keys = [key_of(spec) for spec in group]
+        finished = _finished(worker, group, results=results, on_block=on_block)
+        if finished is None:
+            most = halved(len(group))
+            waiting |= {key: replace(waiting[key], max_lanes=most) for key in keys}
+            continue
+        for key, result in zip(keys, finished, strict=True):
             results[key] = result.digest
             index.put(key, result.digest)
             del waiting[key]
     return results
+
+
+def _finished(
+    worker: GroupWorker,
+    group: Sequence[ActionSpec],
+    *,
+    results: Mapping[ActionKey, Digest],
+    on_block: OnBlock,
+) -> Sequence[ActionResult] | None:
+    """Return the results of a group; None if it ran out of memory and a smaller one may not.
+
+    Raises:
+        ResourceError: If an action alone runs out of memory.
+    """
+    try:
+        return worker.execute(group, results=results, on_block=on_block)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(group) == 1:
+            raise out_of_memory(error) from error
+    return None
+
+
+def _waiting(spec: ActionSpec, limits: GroupLimits) -> _Waiting:
+    needed = limits.footprint_of(spec)
+    log = "" if isinstance(spec, WriteReport) else spec.log
+    return _Waiting(spec=spec, log=log, fixed_bytes=needed.fixed, lane_bytes=needed.lane)
 
 
 def _reporter(
@@ -189,13 +272,18 @@ def _reporter(
 
 
 def _next_group(
-    waiting: Iterable[ActionSpec],
-    results: dict[ActionKey, Digest],
+    waiting: Iterable[_Waiting],
+    results: Mapping[ActionKey, Digest],
     *,
     group_key: GroupKeys,
-    max_lanes: int,
+    limits: GroupLimits,
 ) -> list[ActionSpec]:
     """Return the first ready action and the ready actions that can run with it."""
-    ready = [spec for spec in waiting if all(key in results for key in dependencies(spec))]
-    head = group_key(ready[0])
-    return [spec for spec in ready if group_key(spec) == head][:max_lanes]
+    ready = [own for own in waiting if all(key in results for key in dependencies(own.spec))]
+    head = group_key(ready[0].spec)
+    group, _ = fill(
+        [own for own in ready if group_key(own.spec) == head],
+        room=limits.max_lanes,
+        most_bytes=limits.memory_bytes / FIRST_FACTOR,
+    )
+    return [own.spec for own in group]

@@ -6,7 +6,7 @@ from functools import partial
 from math import inf
 from typing import Protocol
 
-from auditor.plan.room import Together
+from auditor.plan.room import fill
 from auditor.stagelog.digest import Digest
 from service.scheduler.batch_delay import NOT_YET, Launch, When
 from service.scheduler.ready import ReadyAction, order
@@ -120,33 +120,3 @@ def room_of(head: ReadyAction, *, lanes_of: Callable[[ReadyAction], int]) -> int
     """Return how many lanes a head's group may have."""
     room = lanes_of(head)
     return min(room, head.max_lanes or room)
-
-
-def fill(
-    companions: Sequence[ReadyAction], *, room: int, most_bytes: float = inf
-) -> tuple[tuple[ReadyAction, ...], int]:
-    """Return the group of the first of these, and its room, which is less where memory ends it.
-
-    One whose group failed before limits its groups. One of another log brings what is fixed for
-    that log; where that does not fit, later ones of logs that are there already may.
-
-    Args:
-        companions: Actions of one key in their order, at least one.
-        room: How many the group may have.
-        most_bytes: What it may need by prediction; the first is in it whatever it needs.
-    """
-    group: list[ReadyAction] = []
-    together, left_out = Together(), False
-    for action in companions:
-        if len(group) >= room:
-            break
-        limit = action.max_lanes or room
-        if limit <= len(group):
-            continue  # it needs a smaller group than this one is already
-        more = together.plus(action.log, fixed=action.fixed_bytes, lane=action.lane_bytes)
-        if not more.fits(most_bytes):
-            left_out = True
-            continue
-        group.append(action)
-        together, room = more, min(room, limit)
-    return tuple(group), len(group) if left_out else room

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import ArtifactDigestError, ArtifactMissingError, ResourceError
+from auditor.plan.room import halved
 from service.failures import Failure, PoisonError, WorkerLostError, failure_of
 from service.records.jobs import GiveUp, LeasedAction, Retry
 
@@ -49,7 +50,7 @@ def after_failure(
     if failure.code in _RETRYABLE:
         return _again(action, failure, policy)
     if lanes > 1:
-        return Retry(give_back=True, max_lanes=lanes // 2)
+        return Retry(give_back=True, max_lanes=halved(lanes))
     return GiveUp(failure=failure)
 
 
@@ -69,7 +70,7 @@ def after_death(
         case Death.KILLED:
             return after_interruption(action, lost, policy)
         case Death.FAULT if lanes > 1:
-            return Retry(give_back=True, max_lanes=lanes // 2)
+            return Retry(give_back=True, max_lanes=halved(lanes))
         case Death.FAULT if action.deaths + 1 >= DEATH_LIMIT:
             return GiveUp(failure=_poison(action))
         case Death.FAULT:

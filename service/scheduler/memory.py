@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import final
 
-from auditor.plan.room import FIRST_FACTOR, Needed
+from auditor.plan.room import FIRST_FACTOR, Needed, halved
 from auditor.stagelog.digest import Digest
 from service.scheduler.ready import ReadyAction
 
@@ -103,7 +103,7 @@ class MemoryModel:
         known = self._remember(kind, group_key)
         if known.grown:
             known.patience = min(LARGEST_PATIENCE, 2 * known.patience)
-        half = max(1, lanes // 2)
+        half = halved(lanes)
         known.most_lanes = half if known.most_lanes is None else min(half, known.most_lanes)
         known.fitted, known.grown = 0, False
 
