@@ -15,6 +15,11 @@ from auditor.stagelog.digest import Digest
 
 SAVED_FOLDER = "saved"
 
+SWEEPS = 2
+"""Sweeps in a row that find a state unwanted: a worker tells of one after it has written it."""
+UNFINISHED_SWEEPS = 60
+"""The same for a file that is being written, or was when its worker was killed: an hour."""
+
 
 @final
 class SavedStates:
@@ -26,7 +31,7 @@ class SavedStates:
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = FolderBlobs(data_dir / SAVED_FOLDER)
-        self._suspects: frozenset[Path] = frozenset()
+        self._unwanted: dict[Path, int] = {}
 
     def write(self, data: bytes) -> Digest:
         """Return the digest of a state, stored durably.
@@ -49,15 +54,20 @@ class SavedStates:
             return None
 
     def sweep(self, wanted: Collection[Digest]) -> int:
-        """Remove what was not wanted in the last sweep either, and return how many files that were.
-
-        Twice, because a worker tells of a state after it has written it.
-        """
+        """Remove what has not been wanted for some sweeps, and return how many files that were."""
         files = (self._folder.root / "sha256").glob("[0-9a-f][0-9a-f]/*")
-        unwanted = frozenset(path for path in files if path.name not in wanted)
-        old = unwanted & self._suspects
+        unwanted = {
+            path: self._unwanted.get(path, 0) + 1 for path in files if path.name not in wanted
+        }
+        old = [path for path, sweeps in unwanted.items() if sweeps >= _patience(path)]
         for path in old:
             with contextlib.suppress(OSError):
                 path.unlink()
-        self._suspects = unwanted - old
+            del unwanted[path]
+        self._unwanted = unwanted
         return len(old)
+
+
+def _patience(path: Path) -> int:
+    """Return after how many sweeps an unwanted file goes: one without its name yet has a dot."""
+    return UNFINISHED_SWEEPS if path.name.startswith(".") else SWEEPS
