@@ -105,25 +105,38 @@ class Capacity:
 
     def forecast(self, actions: Sequence[NewAction]) -> MemoryForecast:
         """Return what actions should need, the largest of them alone and the largest group."""
-        groups: dict[str, list[NewAction]] = {}
-        for action in actions:
-            groups.setdefault(action.group_key, []).append(action)
-        formed = [
-            self._memory.formed(
-                members[0].kind,
-                members[0].group_key,
-                needed=Needed(
-                    fixed=max(a.fixed_bytes for a in members),
-                    lane=max(a.lane_bytes for a in members),
-                ),
-                most=min(len(members), self._max_lanes),
-            )
-            for members in groups.values()
-        ]
-        size, lanes = max(formed, default=(0, 0))
-        return MemoryForecast(
-            lane_bytes=max((a.fixed_bytes + a.lane_bytes for a in actions), default=0),
-            group_bytes=size,
-            group_lanes=lanes,
-            budget_bytes=self._memory.budget,
+        return forecast_memory(actions, memory=self._memory, max_lanes=self._max_lanes)
+
+
+def forecast_memory(
+    actions: Sequence[NewAction], *, memory: MemoryModel, max_lanes: int
+) -> MemoryForecast:
+    """Return what actions of one log should need, the largest alone and the largest group.
+
+    Args:
+        actions: Those that are not finished.
+        memory: Budgets and corrections.
+        max_lanes: Largest group.
+    """
+    groups: dict[str, list[NewAction]] = {}
+    for action in actions:
+        groups.setdefault(action.group_key, []).append(action)
+    formed = [
+        memory.formed(
+            members[0].kind,
+            members[0].group_key,
+            needed=Needed(
+                fixed=max(a.fixed_bytes for a in members),
+                lane=max(a.lane_bytes for a in members),
+            ),
+            most=min(len(members), max_lanes),
         )
+        for members in groups.values()
+    ]
+    size, lanes = max(formed, default=(0, 0))
+    return MemoryForecast(
+        lane_bytes=max((a.fixed_bytes + a.lane_bytes for a in actions), default=0),
+        group_bytes=size,
+        group_lanes=lanes,
+        budget_bytes=memory.budget,
+    )

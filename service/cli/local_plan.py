@@ -1,21 +1,23 @@
 """``stageaudit audit --local --plan``: what a local audit would compute, and what it could show."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.checks import needs_extra
 from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
-from auditor.plan.actions import ActionKey, ActionSpec, key_of
-from auditor.plan.footprint import Footprint, footprint, require_fits
+from auditor.plan.actions import ActionKey, key_of
+from auditor.plan.footprint import footprint, require_fits
 from auditor.plan.groups import GroupKeys
 from auditor.plan.request import AuditRequest
+from auditor.plan.room import DEFAULT_MAX_LANES
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.evaluation import parse_evaluation_set
 
-MAX_LANES = 64
-"""Most lanes of a local group; as in auditor.audit.local."""
+if TYPE_CHECKING:
+    from service.records.jobs import NewAction
 
 
 def local_plan(
@@ -38,6 +40,7 @@ def local_plan(
         from auditor.audit.forecast import forecast
         from auditor.audit.local import activations_of, prepare
         from auditor.audit.planning import data_of, plan_round
+        from service.planning import new_action
     log = prepare(request, blobs)
     index = FolderIndex(cache / "results")
     results: dict[ActionKey, Digest] = {}
@@ -50,7 +53,7 @@ def local_plan(
     found = forecast(request, log, evaluation_sets=sets, blobs=blobs, results=results)
     activations = activations_of(log, blobs)
     needed = {key_of(s): footprint(s, log, activations=activations) for s in planned}
-    actions = [
+    rows = [
         {
             "kind": spec.kind,
             "cached": key_of(spec) in results,
@@ -59,18 +62,22 @@ def local_plan(
         }
         for spec in planned
     ]
-    waiting = [action for action in actions if not action["cached"]]
-    to_run = [spec for spec in planned if key_of(spec) not in results]
+    waiting = [row for row in rows if not row["cached"]]
+    group_key = GroupKeys(lambda _: log)
+    to_run = [
+        new_action(spec, needed[key_of(spec)], group_key=group_key(spec))
+        for spec in planned
+        if key_of(spec) not in results
+    ]
+    if budget is not None:
+        for action in to_run:
+            require_fits(needed[action.key], kind=action.kind, budget=budget)
     plan: dict[str, Any] = {
         "request_digest": digest_of(request),
-        "actions": actions,
+        "actions": rows,
         "actions_to_run": len(waiting),
-        "gradient_examples": sum(int(action["gradient_examples"]) for action in waiting),
-        "memory": _memory(
-            [(spec, needed[key_of(spec)]) for spec in to_run],
-            group_key=GroupKeys(lambda _: log),
-            budget=budget,
-        ),
+        "gradient_examples": sum(int(row["gradient_examples"]) for row in waiting),
+        "memory": _memory(to_run, budget=budget),
         "queries": [
             {"query": one.query, "unit": one.unit, "basis": one.basis, "note": one.note}
             | ({} if one.detectable is None else {"detectable_effect": one.detectable})
@@ -80,30 +87,12 @@ def local_plan(
     return plan if found.relative is None else {**plan, "retraining_relative": found.relative}
 
 
-def _memory(
-    actions: Sequence[tuple[ActionSpec, Footprint]], *, group_key: GroupKeys, budget: int | None
-) -> dict[str, int]:
-    """Return what the largest action and the largest group should need.
+def _memory(actions: Sequence["NewAction"], *, budget: int | None) -> dict[str, int]:
+    """Return what the largest action and the largest group should need, as they would run here."""
+    from service.capacity import forecast_memory
+    from service.scheduler.memory import MemoryModel
 
-    Raises:
-        ResourceError: If an action alone should need more than there is.
-    """
-    groups: dict[str, list[Footprint]] = {}
-    for spec, needed in actions:
-        if budget is not None:
-            require_fits(needed, kind=spec.kind, budget=budget)
-        groups.setdefault(group_key(spec), []).append(needed)
-    size, lanes = max(
-        (
-            (max(own.fixed for own in members) + lanes * max(own.lane for own in members), lanes)
-            for members in groups.values()
-            for lanes in (min(len(members), MAX_LANES),)
-        ),
-        default=(0, 0),
-    )
-    found = {
-        "lane_bytes": max((needed.alone for _, needed in actions), default=0),
-        "group_bytes": size,
-        "group_lanes": lanes,
-    }
-    return found if budget is None else {**found, "budget_bytes": budget}
+    memory = MemoryModel()
+    memory.add_worker("this process", budget)
+    found = asdict(forecast_memory(actions, memory=memory, max_lanes=DEFAULT_MAX_LANES))
+    return {name: size for name, size in found.items() if size is not None}
