@@ -139,6 +139,7 @@ class Worker:
             InternalError: If the actions cannot run as one group.
         """
         self._underway.expect(specs)
+        self._run.trim()
         compute = partial(self._execute, results=results, on_block=on_block)
         may_fail = isinstance(specs[0], STATES_AND_VALUES)
         blobs = results_or_failures(specs, compute) if may_fail else compute(specs)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any, TypeVar, final
 
 from torch import Tensor
@@ -76,6 +77,11 @@ class Run:
     def keeps(self, key: Hashable) -> bool:
         """Say whether the value of a key was computed."""
         return key in self._kept
+
+    @property
+    def kept(self) -> Mapping[Hashable, object]:
+        """What was computed once so far, by key."""
+        return MappingProxyType(self._kept)
 
     def read(self, digest: str, *, where: str) -> memoryview:
         """Return a blob by the digest that the manifest gives."""
