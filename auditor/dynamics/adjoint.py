@@ -18,12 +18,10 @@ from auditor.dynamics.stepping import require_finite_state
 from auditor.dynamics.trajectory import replay
 from auditor.plan.check_average import require_no_average
 from auditor.plan.curvature import StepCurvature
+from auditor.plan.footprint import HELD_BYTES
 
 KEEP_BYTES = 256 * 2**20
 """A stage whose states all fit in this is swept without a second recomputation."""
-
-HELD_BYTES = 2 * 2**30
-"""How much may be kept of what the way back needs of steps, so that it is not computed again."""
 
 
 def sweep(

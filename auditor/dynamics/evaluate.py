@@ -16,9 +16,7 @@ from auditor.dynamics.state import TrainingState
 from auditor.effects import DIFFERENTIABLE, Query, QueryKind
 from auditor.errors import InternalError, QueryError
 from auditor.model.metrics.perplexity import perplexity_gradient
-
-CHUNK_EXAMPLES = 512
-"""How many examples are evaluated at once; values do not depend on it but by rounding."""
+from auditor.plan.footprint import EVALUATED_AT_ONCE
 
 
 @final
@@ -40,7 +38,7 @@ class Evaluation:
 
 
 def query_values_at(
-    run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = CHUNK_EXAMPLES
+    run: Run, states: Sequence[TrainingState], query: Query, *, chunk: int = EVALUATED_AT_ONCE
 ) -> tuple[list[Tensor], Tensor]:
     """Return a query's values at final states, [N] float64 a state, and the examples' ids, [N]."""
     found = evaluate(run, [(state, query) for state in states], chunk=chunk)
@@ -48,7 +46,7 @@ def query_values_at(
 
 
 def evaluate(
-    run: Run, asked: Sequence[tuple[TrainingState, Query]], *, chunk: int = CHUNK_EXAMPLES
+    run: Run, asked: Sequence[tuple[TrainingState, Query]], *, chunk: int = EVALUATED_AT_ONCE
 ) -> list[Evaluation]:
     """Return the values of queries at final states.
 
@@ -120,11 +118,11 @@ def _outputs(
 def _states_together(theta: Tensor, *, examples: int) -> int:
     """Return how many states evaluate examples in one ``vmap``: no more than fit a full chunk."""
     full = theta.device.type == "cpu" and theta.numel() * examples >= CPU_LANE_WORK
-    return 1 if full else max(1, CHUNK_EXAMPLES // max(1, examples))
+    return 1 if full else max(1, EVALUATED_AT_ONCE // max(1, examples))
 
 
 def project(
-    run: Run, query: Query, direction: TrainingState, *, chunk: int = CHUNK_EXAMPLES
+    run: Run, query: Query, direction: TrainingState, *, chunk: int = EVALUATED_AT_ONCE
 ) -> tuple[Tensor, Tensor]:
     """Return the derivative of a query's values at the final state along a direction.
 
@@ -158,7 +156,7 @@ def project(
     return values, examples.ids
 
 
-def mean_query_gradient(run: Run, query: Query, *, chunk: int = CHUNK_EXAMPLES) -> TrainingState:
+def mean_query_gradient(run: Run, query: Query, *, chunk: int = EVALUATED_AT_ONCE) -> TrainingState:
     """Return the gradient of a query's mean value at the final state.
 
     Args:

@@ -22,12 +22,10 @@ from auditor.dynamics.run import Run
 from auditor.dynamics.stage_examples import StageExamples, bound_columns
 from auditor.dynamics.tables import Table
 from auditor.errors import DomainError, InternalError, UnsupportedError
+from auditor.plan.footprint import BLOCK_BYTES
 from auditor.plan.request import Intervention
 from auditor.plan.sampling import Draw, used_examples
 from auditor.stagelog.log import Stage
-
-BLOCK_BYTES = 16 * 2**20
-"""How many bytes of examples are gathered at once."""
 
 
 @final

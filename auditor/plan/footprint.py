@@ -44,11 +44,11 @@ SLOTS: Mapping[str, int] = MappingProxyType({"sgd": 1, "adam": 2, "adamw": 2})
 """Vectors of an optimizer; sgd is taken to have momentum, which the schedule says, not the log."""
 
 BLOCK_BYTES = 16 * 2**20
-"""Examples that are gathered at once, for all lanes; as in auditor.dynamics.minibatches."""
+"""How many bytes of examples are gathered at once, for all lanes."""
 EVALUATED_AT_ONCE = 512
-"""Examples of an evaluation's chunk; as in auditor.dynamics.evaluate."""
+"""How many examples are evaluated at once; values do not depend on it but by rounding."""
 HELD_BYTES = 2 * 2**30
-"""Most that a sweep holds of the way back; as in auditor.dynamics.adjoint."""
+"""How much a sweep keeps of what the way back needs of steps, so that it is not computed again."""
 
 
 @final
