@@ -171,7 +171,7 @@ class GroupRunner:
             raise _GroupStopped
         self._outbox.send(Started(group=group.group))
         started = time.monotonic()
-        steps = self._saving.begin(group.actions)
+        steps = self._saving.begin(self._inbox.wanted(group))
         if steps:
             self._outbox.send(Resumed(group=group.group, steps=steps))
         while actions := self._inbox.wanted(group):

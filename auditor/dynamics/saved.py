@@ -157,12 +157,12 @@ def read_saved(data: bytes | memoryview, run: Run, *, stage_index: int) -> Saved
         StageLogError: If it is of another format, or does not fit the stage.
     """
     stage, layout = run.log.stages[stage_index], run.layout(stage_index)
-    transition = run.transition(stage_index)
-    like = transition(run.boundary(stage_index))
+    slots_needed = set(run.transition(stage_index).slots)
+    like = run.boundary(stage_index).theta  # a transition keeps its dtype
     tensors = read_tensors(data, where="saved state")
     place = tensors.pop(_PLACE, torch.zeros(0, dtype=torch.int64))
     form, step = place.tolist() if place.shape == (2,) else (0, 0)
-    theta = tensors.pop(_THETA, like.theta.new_zeros(0))
+    theta = tensors.pop(_THETA, like.new_zeros(0))
     slots = _part(tensors, "slots/")
     buffers = _part(tensors, "buffers/")
     shapes = {
@@ -172,10 +172,10 @@ def read_saved(data: bytes | memoryview, run: Run, *, stage_index: int) -> Saved
         form == FORMAT
         and 0 < step <= stage.steps
         and theta.shape == (layout.size,)
-        and set(transition.slots) <= set(slots)
+        and slots_needed <= set(slots)
         and all(values.shape == shapes[name] for name, values in slots.items())
-        and _kinds(buffers) == _kinds(like.buffers)
-        and all(values.dtype == like.theta.dtype for values in (theta, *slots.values()))
+        and _kinds(buffers) == _buffer_kinds(run, stage_index)
+        and all(values.dtype == like.dtype for values in (theta, *slots.values()))
     )
     if not fits:
         raise StageLogError(
@@ -184,7 +184,7 @@ def read_saved(data: bytes | memoryview, run: Run, *, stage_index: int) -> Saved
             found=f"format {form}, {step} steps, {theta.numel()} parameters",
             remedy="Start the stage from its first step.",
         )
-    device = like.theta.device
+    device = like.device
     return Saved(
         step=int(step),
         state=TrainingState(
@@ -193,6 +193,16 @@ def read_saved(data: bytes | memoryview, run: Run, *, stage_index: int) -> Saved
             buffers={name: values.to(device) for name, values in buffers.items()},
         ),
     )
+
+
+def _buffer_kinds(run: Run, stage_index: int) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return shape and dtype of a stage's buffers that are part of its states."""
+    alive = run.alive[stage_index + 1]
+    return {
+        name: (torch.Size(info.shape), getattr(torch, info.dtype))
+        for name, info in run.log.parameters.items()
+        if name in alive and info.kind == "buffer" and not info.tied_to and "float" in info.dtype
+    }
 
 
 def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -234,3 +234,23 @@ def test_states_of_another_stage_or_format_are_refused() -> None:
         read_saved(write_tensors({"theta": state.theta}), run, stage_index=0)
     with pytest.raises(InputError):
         read_saved(b"damaged", run, stage_index=0)
+
+
+def test_reading_a_saved_state_takes_no_transition() -> None:
+    run = make_run((MOMENTUM, replace(ADAMW, steps=40)))
+    state = run.transition(1)(run.boundary(1))
+    reader = Run(run.log, run.log_digest, run.blobs)
+    own = reader.transition(1)
+    taken = list[TrainingState]()
+
+    def start(given: TrainingState) -> TrainingState:
+        taken.append(given)
+        return own.start(given)
+
+    reader = Run(run.log, run.log_digest, run.blobs)
+    reader.keep(("transition", 1), lambda: replace(own, start=start))
+
+    read = read_saved(saved_bytes(Saved(step=2, state=state)), reader, stage_index=1)
+
+    assert torch.equal(read.state.theta, state.theta)
+    assert taken == []

@@ -227,6 +227,22 @@ def test_a_group_goes_on_from_what_is_saved(tmp_path: Path, counting: CountingEn
     assert counting.blocks == [(1, 40), (1, 50)]
 
 
+def test_what_was_cancelled_before_the_group_began_is_not_read(
+    tmp_path: Path, counting: CountingEngine
+) -> None:
+    rig = Rig(tmp_path, counting)
+    kept, gone = lanes(2)
+    saved = {
+        number: rig.states.write(f"{key_of(spec)} {steps}".encode())
+        for number, (spec, steps) in enumerate(((kept, 30), (gone, 20)))
+    }
+    rig.cancel(gone)
+
+    rig.run(kept, gone, saved=saved)
+
+    assert rig.told(Resumed) == [Resumed(group=1, steps=30)]
+
+
 @pytest.mark.parametrize("damage", ["gone", "damaged", "not a state"])
 def test_a_state_that_cannot_be_used_costs_a_start_from_the_beginning(
     tmp_path: Path, counting: CountingEngine, damage: str
