@@ -1,7 +1,9 @@
 """How many bytes a graph's results take for one example; onnx only, no torch.
 
-An upper bound of what a training step holds of it: every result that depends on the data counts,
-also views and those that no derivative needs.
+An estimate of what a training step holds of it, too large where shapes are known: every result
+that depends on the data counts, also views and those that no derivative needs. It is no bound:
+a result whose shape cannot be inferred counts as its largest operand, which `Expand`, `MatMul` or
+`Resize` exceed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
