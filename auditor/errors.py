@@ -35,10 +35,14 @@ A message says where, what was expected, what was found, and what to do. Values 
 VALUE_LIMIT = 80
 
 
+def printable(text: str) -> str:
+    """Return text without what is obeyed and not seen, such as commands to a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def shorten(value: object) -> str:
     """Return ``value`` as text of at most :data:`VALUE_LIMIT` printable characters."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    text = printable(value if isinstance(value, str) else repr(value))
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
 
 

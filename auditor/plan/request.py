@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from auditor.effects import Probe, Query, Where
+from auditor.errors import printable
 from auditor.plan.derivation import DerivationStep
 from auditor.plan.finer import AllocationRequest, TimelineRequest
 from auditor.plan.repair import RepairRequest
@@ -135,7 +136,7 @@ class Joint(Record):
 
 def _as_label(text: str, *, of: Record) -> str:
     """Return a printable text of at most ``LABEL_LIMIT`` characters; a longer one is cut."""
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    text = printable(text)
     if len(text) <= LABEL_LIMIT:
         return text
     end = f"… {digest_of(of)[:12]}"  # what was cut off still tells it from others

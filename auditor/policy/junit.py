@@ -6,6 +6,7 @@ two colours do not show it green.
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from auditor.errors import printable
 from auditor.policy.result import Finding, GateResult, Outcome
 
 
@@ -47,4 +48,4 @@ def _case(suite: Element, finding: Finding) -> None:
 
 def _clean(text: str) -> str:
     """Return text that XML 1.0 can hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text)

@@ -13,6 +13,7 @@ from rich.table import Table
 from auditor.attest.trust import TrustFile
 from auditor.attest.verify import verify_bundle
 from auditor.edge.clock import SystemClock
+from auditor.errors import printable
 from auditor.policy.judge import Judged, judge
 from auditor.policy.junit import junit_xml
 from auditor.policy.markdown import markdown
@@ -112,5 +113,4 @@ def _duty(finding: Finding) -> str:
 
 def _plain(text: str) -> str:
     """Return text of others without what a terminal, or rich, would obey."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return shown.replace("[", "\\[")
+    return printable(text).replace("[", "\\[")
