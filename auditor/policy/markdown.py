@@ -1,5 +1,6 @@
 """A gate's result as Markdown, for the summary of a pull request."""
 
+from auditor.errors import printable
 from auditor.policy.result import Finding, GateResult, Outcome
 
 MAX_ROWS = 50
@@ -45,5 +46,4 @@ def _row(finding: Finding) -> str:
 
 def _text(text: str) -> str:
     """Return text in which nothing is markup: names come from whoever wrote the request."""
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~@!" else c for c in plain)
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~@!" else c for c in printable(text))

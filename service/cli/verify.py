@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.attest.verify import CHECKS, Check, Verification, verify_bundle
-from auditor.errors import VerificationError
+from auditor.errors import VerificationError, printable
 from service.cli.bundle_reader import read_bundle
 from service.cli.output import JsonOption, console, emit
 from service.cli.trusting import KeyOption, TrustOption, chosen_trust, digests_of
@@ -107,5 +107,4 @@ def _print_success(verification: Verification) -> None:
 
 def _print_text(text: str) -> None:
     """Print text that others wrote, without what a terminal would obey."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    console.print(shown, markup=False, soft_wrap=True)
+    console.print(printable(text), markup=False, soft_wrap=True)
