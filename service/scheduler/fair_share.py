@@ -12,7 +12,7 @@ References:
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import final
@@ -28,11 +28,13 @@ class Charge:
         seconds: Device seconds by tenant.
         before: Virtual time before it was served.
         after: Virtual time since.
+        tags: Finish tag of each tenant before and since.
     """
 
     seconds: Mapping[str, float]
     before: float
     after: float
+    tags: Mapping[str, tuple[float, float]]
 
 
 @final
@@ -63,16 +65,16 @@ class FairShare:
         before = self._virtual
         self._virtual = max(before, self.start_of(lanes[0]))
         each = seconds / len(lanes)
-        charge = Charge(
-            seconds={tenant: count * each for tenant, count in Counter(lanes).items()},
-            before=before,
-            after=self._virtual,
-        )
-        # Tags behind the time before this group bring nobody anything, even if it is undone.
-        self._finish = {t: tag for t, tag in self._finish.items() if tag > before}
-        for tenant, own in charge.seconds.items():
-            self._finish[tenant] = self.start_of(tenant) + own / self._weight(tenant)
-        return charge
+        seconds_of = {tenant: count * each for tenant, count in Counter(lanes).items()}
+        tags = {
+            tenant: (
+                self._finish.get(tenant, 0.0),
+                self.start_of(tenant) + own / self._weight(tenant),
+            )
+            for tenant, own in seconds_of.items()
+        }
+        self._finish |= {tenant: tag for tenant, (_, tag) in tags.items()}
+        return Charge(seconds=seconds_of, before=before, after=self._virtual, tags=tags)
 
     def correct(self, charge: Charge, *, seconds: float) -> None:
         """Replace what a group was expected to cost by what it did."""
@@ -84,15 +86,33 @@ class FairShare:
             self._finish[tenant] = known + difference / self._weight(tenant)
 
     def undo(self, charge: Charge) -> None:
-        """A group was taken back before it began: nobody pays, and its time has not come."""
-        self.correct(charge, seconds=0)
-        if self._virtual == charge.after:
-            self._virtual = charge.before
+        """A group was taken back before it began: nobody pays, and its time has not come.
+
+        Of several groups the one that was charged last is undone first.
+        """
+        self._finish |= {tenant: self._finish_without(charge, tenant) for tenant in charge.seconds}
+        self._virtual = self._virtual_without(charge)
+
+    def start_without(self, charge: Charge) -> Callable[[str], float]:
+        """Return start tags as :meth:`undo` would leave them, for as long as nothing changes."""
+        virtual = self._virtual_without(charge)
+        return lambda tenant: max(virtual, self._finish_without(charge, tenant))
 
     def level(self) -> None:
         """Nothing waits and nothing runs: whoever comes next starts level with everybody."""
         self._virtual = max((self._virtual, *self._finish.values()))
         self._finish.clear()
+
+    def _virtual_without(self, charge: Charge) -> float:
+        return charge.before if self._virtual == charge.after else self._virtual
+
+    def _finish_without(self, charge: Charge, tenant: str) -> float:
+        """Return a finish tag without a charge: the one before it, if it is the tenant's last."""
+        known = self._finish.get(tenant, 0.0)
+        before, since = charge.tags.get(tenant, (known, known))
+        if known == since:
+            return before
+        return known - charge.seconds.get(tenant, 0.0) / self._weight(tenant)
 
     def _weight(self, tenant: str) -> float:
         return self._weights.get(tenant, DEFAULT_WEIGHT)

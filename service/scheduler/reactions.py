@@ -174,16 +174,12 @@ class Reactions:
 
         So whoever comes with little waits for the group on the device and for no other.
         """
-        for held in self._assignments.not_begun():
-            self._shares.undo(held.charge)
+        # The last one first: only what was charged last can be undone without a trace.
+        for held in reversed(self._assignments.not_begun()):
             leases = [action.lease for action in held.actions]
-            recalled = False
-            try:
-                recalled = self._leases.recall(leases, start_of=self._shares.start_of)
-            finally:  # the database may be away
-                if not recalled:
-                    held.charge = self._charge(held.group)
-            if recalled:
+            start_of = self._shares.start_without(held.charge)
+            if self._leases.recall(leases, start_of=start_of):
+                self._shares.undo(held.charge)
                 self._take(held.id)
                 keys = [action.key for action in held.actions]
                 self._executor.cancel(held.worker, held.id, keys)

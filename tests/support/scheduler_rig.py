@@ -177,6 +177,7 @@ class Rig:
         self.notices = Notices()
         self.metrics = Metrics()
         self.arrivals = Arrivals()
+        self.shares = FairShare()
         self.overview = Overview(self.clock, max_lanes=8, devices=("cpu",))
         telemetry = Telemetry(self.metrics, max_lanes=8, overview=self.overview)
         self.rounds = Rounds(
@@ -204,7 +205,7 @@ class Rig:
             ),
             notices=self.notices,
             telemetry=telemetry,
-            shares=FairShare(),
+            shares=self.shares,
             formation=Formation(
                 SchedulerSettings(
                     max_lanes=8,
