@@ -72,11 +72,12 @@ class Capacity:
     ) -> None:
         """Refuse actions for which there is no room in the queue now.
 
-        A tenant may fill :data:`TENANT_SHARE` of it. An empty queue takes anything.
+        A tenant may fill :data:`TENANT_SHARE` of it. An empty queue takes anything, and any queue
+        takes an audit that adds nothing to it.
 
         Args:
             tenant: Who asks.
-            actions: What would be added.
+            actions: What would be added: neither finished nor pending.
             queued: Bytes of lanes that wait or run, by tenant.
 
         Raises:
@@ -84,6 +85,8 @@ class Capacity:
             TenantQueueFullError: If the tenant's part of it would be.
         """
         asked = sum(action.lane_bytes for action in actions)
+        if not asked:
+            return
         own, total = queued.get(tenant, 0), sum(queued.values())
         tenant_limit = int(TENANT_SHARE * self._queue_bytes)
         if own and own + asked > tenant_limit:

@@ -4,20 +4,21 @@ Blocking; called from threads.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
 from auditor.audit.forecast import Forecast
 from auditor.edge.clock import Clock
 from auditor.errors import InputError, ResourceError, StageLogError, UnavailableError
+from auditor.plan.actions import ActionKey
 from auditor.plan.request import AuditRequest
 from auditor.stagelog.digest import Digest, digest_of
 from auditor.stagelog.strict_json import load_object, parse_record
 from service.admission import Admission
 from service.capacity import MemoryForecast
 from service.errors import QueueFullError, TenantQueueFullError
-from service.planning import AuditPlanner
+from service.planning import AuditPlanner, PlannedRound
 from service.records.base import RequestKey
 from service.records.jobs import AuditReader, AuditRecords, AuditRow, NewAction, NewAudit
 from service.scheduler.loop import Event, Joined, Wake
@@ -119,22 +120,17 @@ class Submission:
             ResourceError: If the tenant has too many live audits, or no device is large enough.
         """
         self.require_open()
-        deadline = self._deadline(ask.deadline)
         request = parse_request(ask.request_json)
+        repeated = _request_key(ask, request)
+        # First of all: what was accepted once is neither refused nor counted when it is repeated.
+        earlier = None if repeated is None else self._audits.earlier(ask.tenant, repeated)
+        if earlier is not None:
+            return earlier
+        deadline = self._deadline(ask.deadline)
         self._admission.check(ask.tenant, request)
         planned = self._planner.plan(request, {})
-        known = self._reader.known_results(ask.tenant, [a.key for a in planned.actions])
-        waiting = [action for action in planned.actions if action.key not in known]
-        try:
-            self._admission.capacity.require(waiting, log=request.log)
-            queued = self._reader.queued_bytes()
-            self._admission.capacity.admit(ask.tenant, waiting, queued=queued)
-        except (QueueFullError, TenantQueueFullError) as error:
-            self._telemetry.rejected(error.code.lower())
-            raise
-        except ResourceError:
-            self._telemetry.rejected("device_memory")
-            raise
+        there, gone = self._results(ask.tenant, planned)
+        self._require_room(ask.tenant, planned, there, log=request.log)
         new = NewAudit(
             id=new_ulid(self._clock.now()),
             tenant=ask.tenant,
@@ -144,11 +140,11 @@ class Submission:
             priority=ask.priority,
             deadline=deadline,
             operator=request.operator,
-            request=_request_key(ask, request),
+            request=repeated,
             max_live_audits=self._limits.live_audits,
             actions=planned.actions,
         )
-        return self.store(new, gone=self._planner.missing(known.values()))
+        return self.store(new, gone=gone)
 
     def plan(self, tenant: str, request_json: str) -> DryPlan:
         """Return what an audit would compute; nothing is stored.
@@ -160,9 +156,7 @@ class Submission:
         request = parse_request(request_json)
         self._admission.check(tenant, request)
         planned = self._planner.plan(request, {})
-        known = self._reader.known_results(tenant, [a.key for a in planned.actions])
-        gone = self._planner.missing(known.values())
-        there = {key: result for key, result in known.items() if result not in gone}
+        there, _ = self._results(tenant, planned)
         waiting = [action for action in planned.actions if action.key not in there]
         self._admission.capacity.require(waiting, log=request.log)
         return DryPlan(
@@ -178,6 +172,34 @@ class Submission:
             forecast=self._planner.forecast(request, there),
             memory=self._admission.capacity.forecast(waiting),
         )
+
+    def _results(
+        self, tenant: str, planned: PlannedRound
+    ) -> tuple[Mapping[ActionKey, Digest], frozenset[Digest]]:
+        """Return the results that can be used again, and those that are no longer stored."""
+        known = self._reader.known_results(tenant, [a.key for a in planned.actions])
+        gone = self._planner.missing(known.values())
+        return {key: result for key, result in known.items() if result not in gone}, gone
+
+    def _require_room(
+        self, tenant: str, planned: PlannedRound, there: Mapping[ActionKey, Digest], *, log: str
+    ) -> None:
+        """Refuse a plan that fits no device, or not into the queue beside what waits already."""
+        waiting = [action for action in planned.actions if action.key not in there]
+        try:
+            self._admission.capacity.require(waiting, log=log)
+            pending = self._reader.pending(tenant, [action.key for action in waiting])
+            self._admission.capacity.admit(
+                tenant,
+                [action for action in waiting if action.key not in pending],
+                queued=self._reader.queued_bytes(),
+            )
+        except (QueueFullError, TenantQueueFullError) as error:
+            self._telemetry.rejected(error.code.lower())
+            raise
+        except ResourceError:
+            self._telemetry.rejected("device_memory")
+            raise
 
     @property
     def live_audits(self) -> int:

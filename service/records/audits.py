@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from auditor.errors import InternalError, PreconditionError, ResourceError
 from auditor.stagelog.digest import Digest
 from service.failures import Failure
+from service.records.base import RequestKey
 from service.records.endings import end_audits
 from service.records.engine import Database, Isolation
 from service.records.front_end import ALONE, FrontEnd
@@ -45,6 +46,19 @@ class SqlAudits:
         self._database = database
         self._now = now
         self._front_end = front_end
+
+    def earlier(self, tenant: str, request: RequestKey) -> AuditRow | None:
+        """Return the audit that was stored under a request id, if there is one.
+
+        Raises:
+            RequestIdReusedError: If the request id was used for another request.
+        """
+
+        def work(connection: Connection) -> AuditRow | None:
+            found = stored_answer(connection, tenant, request, now=self._now())
+            return None if found is None else audit_row(connection, tenant, found)
+
+        return self._database.read(work)
 
     def create(self, new: NewAudit, *, gone: Collection[Digest]) -> tuple[AuditRow, StoredPlan]:
         """Store an audit, its missing actions and its request id in one transaction.

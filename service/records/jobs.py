@@ -259,6 +259,13 @@ class Claim:
 class AuditRecords(Protocol):
     """Audits: created, planned further, ended."""
 
+    def earlier(self, tenant: str, request: RequestKey) -> AuditRow | None:
+        """Return the audit that was stored under a request id, if there is one.
+
+        Raises:
+            RequestIdReusedError: If the request id was used for another request.
+        """
+
     def create(self, new: NewAudit, *, gone: Collection[Digest]) -> tuple[AuditRow, StoredPlan]:
         """Store an audit, its missing actions and its request id in one transaction.
 
@@ -336,6 +343,9 @@ class AuditReader(Protocol):
 
     def known_results(self, tenant: str, keys: Collection[ActionKey]) -> Mapping[ActionKey, Digest]:
         """Return the results that are there."""
+
+    def pending(self, tenant: str, keys: Collection[ActionKey]) -> frozenset[ActionKey]:
+        """Return those of the actions that wait or run already, for other audits."""
 
     def queued_bytes(self) -> Mapping[str, int]:
         """Return the predicted bytes of lanes that wait or run, by tenant."""

@@ -136,6 +136,11 @@ class SqlAuditReader:
             if row.state is ActionState.DONE and row.result is not None
         }
 
+    def pending(self, tenant: str, keys: Collection[ActionKey]) -> frozenset[ActionKey]:
+        """Return those of the actions that wait or run already, for other audits."""
+        found = self._database.read(lambda connection: find_actions(connection, tenant, list(keys)))
+        return frozenset(key for key, row in found.items() if row.state in PENDING_ACTIONS)
+
     def queued_bytes(self) -> Mapping[str, int]:
         """Return the predicted bytes of lanes that wait or run, by tenant."""
         return self._database.read(_queued_bytes)

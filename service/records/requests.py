@@ -19,9 +19,10 @@ def stored_answer(
     """
     if request is None:
         return None
-    connection.execute(delete(request_id).where(request_id.c.created < now - KEPT_SECONDS))
     query = select(request_id.c.request_digest, request_id.c.answer).where(
-        request_id.c.tenant == tenant_id, request_id.c.id == request.id
+        request_id.c.tenant == tenant_id,
+        request_id.c.id == request.id,
+        request_id.c.created >= now - KEPT_SECONDS,
     )
     row = connection.execute(query).one_or_none()
     if row is None:
@@ -39,8 +40,9 @@ def store_answer(
     answer: str,
     now: float,
 ) -> None:
-    """Remember what was created under this request id."""
+    """Remember what was created under this request id, and forget what is too old."""
     if request is not None:
+        connection.execute(delete(request_id).where(request_id.c.created < now - KEPT_SECONDS))
         connection.execute(
             insert(request_id).values(
                 tenant=tenant_id,
