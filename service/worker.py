@@ -128,6 +128,7 @@ class GroupRunner:
         outbox: Where answers go.
         meter: Measures what groups need.
         saving: Stores where actions are.
+        monotonic: Seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class GroupRunner:
         outbox: Outbox,
         meter: MemoryMeter,
         saving: Saving,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._meter = meter
@@ -146,6 +148,7 @@ class GroupRunner:
         self._inbox = inbox
         self._outbox = outbox
         self._saving = saving
+        self._monotonic = monotonic
         self._progress_at = 0.0
 
     def run(self, group: RunGroup) -> None:
@@ -170,25 +173,26 @@ class GroupRunner:
         if self._inbox.draining.is_set():
             raise _GroupStopped
         self._outbox.send(Started(group=group.group))
-        started = time.monotonic()
+        started = self._monotonic()
         steps = self._saving.begin(self._inbox.wanted(group))
         if steps:
             self._outbox.send(Resumed(group=group.group, steps=steps))
         while actions := self._inbox.wanted(group):
             try:
                 results = self._compute(group, actions)
-                seconds = time.monotonic() - started
                 return Done(
                     group=group.group,
                     results=results,
-                    compute_seconds=seconds,
+                    compute_seconds=self._monotonic() - started,
                     peak_bytes=self._meter.peak_bytes(),
                 )
             except _GroupStopped:
                 if self._inbox.draining.is_set():
                     raise
                 # Some lanes are cancelled: the others go on without them.
-        return Done(group=group.group, results=(), compute_seconds=0.0)
+        self._engine.forget()  # else its states stay on the device until the next group
+        # What was computed is paid for, whether anybody still wants it or not.
+        return Done(group=group.group, results=(), compute_seconds=self._monotonic() - started)
 
     def _compute(self, group: RunGroup, actions: tuple[WireAction, ...]) -> tuple[WireResult, ...]:
         self._meter.begin()
@@ -219,7 +223,7 @@ class GroupRunner:
                     self._outbox.send(saved)
             if draining or wanted != actions:
                 raise _GroupStopped
-            now = time.monotonic()
+            now = self._monotonic()
             if now - self._progress_at >= PROGRESS_SECONDS:
                 self._progress_at = now
                 self._outbox.send(Stepped(group=group.group, done=done, total=total))

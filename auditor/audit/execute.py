@@ -111,6 +111,10 @@ class Worker:
         except (InputError, StageLogError, UnsupportedError):
             return 0
 
+    def forget(self) -> None:
+        """Let go of the states of actions that were stopped and are not executed again."""
+        self._underway.expect(())
+
     def save(self) -> Iterator[SavedAction]:
         """Yield where advances under way are that moved since the last call; for ``on_block``."""
         return self._underway.save()

@@ -54,6 +54,9 @@ class Engine(Protocol):
         Actions that are executed again after ``on_block`` raised go on where they were.
         """
 
+    def forget(self) -> None:
+        """Let go of actions that stopped: nobody wants them any more."""
+
     def save(self) -> Iterator[Halfway]:
         """Yield where actions under way are that have moved since the last call; for ``on_block``.
 

@@ -303,7 +303,7 @@ class Reactions:
         if completions:
             with self._kept_if_unavailable(group):
                 self._apply(self._leases.complete(completions))
-            self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
+        self._telemetry.group_done(group, lanes=lanes, seconds=event.compute_seconds)
         if lanes and not group.resumed:
             # The seconds are those of the lanes that were not cancelled, from their first step on.
             seconds = event.compute_seconds

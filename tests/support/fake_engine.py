@@ -72,6 +72,9 @@ class FakeEngine:
             for spec in specs
         ]
 
+    def forget(self) -> None:
+        """There is nothing."""
+
     def save(self) -> Iterator[Halfway]:
         """Yield nothing: what it computes is not worth saving."""
         yield from ()

@@ -52,6 +52,9 @@ class HeldEngine:
 
         return self._worker.execute(specs, results=results, on_block=held)
 
+    def forget(self) -> None:
+        self._worker.forget()
+
     def save(self) -> Iterator[SavedAction]:
         return self._worker.save()
 
