@@ -49,13 +49,15 @@ class Telemetry:
         """An audit was not admitted."""
         self._metrics.admission_rejections.labels(reason=reason).inc()
 
-    def worker_ready(self, worker: str, device: str) -> None:
-        """A worker takes groups."""
-        self._overview.worker_ready(worker, device)
+    def worker_ready(self, worker: str, device: str, *, budget: int | None) -> None:
+        """A worker takes groups, which may use so many bytes; None if it does not say."""
+        self._overview.worker_ready(worker, device, budget=budget)
+        self._memory(device)
 
-    def worker_gone(self, worker: str) -> None:
+    def worker_gone(self, worker: str, device: str) -> None:
         """A worker takes no more groups."""
         self._overview.worker_gone(worker)
+        self._memory(device)
 
     def group_handed_out(self, group: Assignment) -> None:
         """A worker has a group."""
@@ -68,10 +70,12 @@ class Telemetry:
     def group_left(self, group: Assignment) -> None:
         """A group is no longer on its worker, with results or without."""
         self._overview.left(group)
+        self._memory(group.device)
 
-    def group_started(self, group: Assignment) -> None:
-        """A group is on its device."""
-        self._overview.started(group)
+    def group_started(self, group: Assignment, *, predicted: float) -> None:
+        """A group is on its device and should need so many bytes."""
+        self._overview.started(group, reserved=round(predicted))
+        self._memory(group.device)
         lanes = len(group.actions)
         self._metrics.group_lanes.labels(kind=group.kind).observe(lanes)
         self._metrics.group_fill_ratio.labels(kind=group.kind).observe(lanes / self._max_lanes)
@@ -130,25 +134,21 @@ class Telemetry:
         """A group was halved because memory ran out."""
         self._metrics.oom_splits.labels(kind=group.kind).inc()
 
-    def memory_budget(self, device: str, budget: int | None) -> None:
-        """A worker said how much memory its groups may use."""
-        if budget is not None:
-            self._metrics.device_memory_bytes.labels(device=device, state="budget").set(budget)
-            self._overview.memory(device, budget=budget)
-
-    def memory_reserved(self, device: str, predicted: float) -> None:
-        """A group is on its device, and this is what it should need."""
-        self._metrics.device_memory_bytes.labels(device=device, state="reserved").set(predicted)
-        self._overview.memory(device, reserved=round(predicted))
-
     def memory_measured(self, group: Assignment, *, used: int, ratio: float | None) -> None:
         """A group has ended, and this is what it needed at most, also relative to prediction."""
-        memory = self._metrics.device_memory_bytes
-        memory.labels(device=group.device, state="used").set(used)
-        memory.labels(device=group.device, state="reserved").set(0)
-        self._overview.memory(group.device, used=used, reserved=0)
+        self._overview.memory_used(group.device, used)
+        self._memory(group.device)
         if ratio is not None:
             self._metrics.device_memory_prediction_ratio.labels(kind=group.kind).set(ratio)
+
+    def _memory(self, device: str) -> None:
+        """Show a device's memory, over all of its workers and groups."""
+        found, gauge = self._overview.memory(device), self._metrics.device_memory_bytes
+        gauge.labels(device=device, state="reserved").set(found.reserved)
+        if found.budget is not None:
+            gauge.labels(device=device, state="budget").set(found.budget)
+        if found.used is not None:
+            gauge.labels(device=device, state="used").set(found.used)
 
     def worker_ended(self, device: str, death: Death) -> None:
         """A worker process ended while the service goes on."""

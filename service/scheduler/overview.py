@@ -44,12 +44,21 @@ REPORT_KIND = "report"
 _GROUPS, _LANES = "groups", "lanes"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Worker:
+    """Where a worker is, and the bytes that its groups may use."""
+
+    device: str
+    budget: int | None
+
+
 @dataclass(kw_only=True, slots=True)
 class _Held:
     """A group on its worker; ``started`` is None until it is on the device."""
 
     group: Assignment
     started: float | None = None
+    reserved: int = 0  #: bytes that it should need
     done: int = 0
     total: int = 0
 
@@ -80,8 +89,8 @@ class Overview:
         self._epoch = clock.monotonic()
         self._lock = threading.Lock()
         self._restarts = Counter(dict.fromkeys(devices, 0))
-        self._memory: dict[str, MemoryPicture] = {}
-        self._workers: dict[str, str] = {}
+        self._used: dict[str, int] = {}
+        self._workers: dict[str, _Worker] = {}
         self._held: dict[int, _Held] = {}
         self._queue: tuple[QueueRow, ...] = ()
         self._queue_read = 0.0
@@ -91,10 +100,10 @@ class Overview:
         self._served = LastMinute()
         self._recent = LastMinute()
 
-    def worker_ready(self, worker: str, device: str) -> None:
-        """A worker takes groups."""
+    def worker_ready(self, worker: str, device: str, *, budget: int | None = None) -> None:
+        """A worker takes groups, which may use so many bytes; None if it does not say."""
         with self._lock:
-            self._workers[worker] = device
+            self._workers[worker] = _Worker(device=device, budget=budget)
             self._restarts[device] += 0
 
     def worker_gone(self, worker: str) -> None:
@@ -107,33 +116,27 @@ class Overview:
         with self._lock:
             self._restarts[device] += 1
 
-    def memory(
-        self,
-        device: str,
-        *,
-        budget: int | None = None,
-        reserved: int | None = None,
-        used: int | None = None,
-    ) -> None:
-        """Something is known of a device's memory, in bytes; None leaves what was known."""
+    def memory_used(self, device: str, used: int) -> None:
+        """The last group of a device needed so many bytes at most."""
         with self._lock:
-            known = self._memory.get(device, MemoryPicture())
-            self._memory[device] = MemoryPicture(
-                budget=known.budget if budget is None else budget,
-                reserved=known.reserved if reserved is None else reserved,
-                used=known.used if used is None else used,
-            )
+            self._used[device] = used
+
+    def memory(self, device: str) -> MemoryPicture:
+        """Return what is known of a device's memory."""
+        with self._lock:
+            return self._memory(device)
 
     def handed_out(self, group: Assignment) -> None:
         """A worker has a group."""
         with self._lock:
             self._held[group.id] = _Held(group=group)
 
-    def started(self, group: Assignment) -> None:
-        """A group is on its device."""
+    def started(self, group: Assignment, *, reserved: int) -> None:
+        """A group is on its device and should need so many bytes."""
         with self._lock:
             if group.id in self._held:
                 self._held[group.id].started = self._clock.monotonic()
+                self._held[group.id].reserved = reserved
 
     def stepped(self, group: Assignment, *, done: int, total: int) -> None:
         """A group is so many steps far."""
@@ -279,7 +282,7 @@ class Overview:
         span = now - max(self._epoch, LastMinute.begin(now))
         rows = []
         for device in sorted(self._restarts):
-            workers = sum(own == device for own in self._workers.values())
+            workers = sum(own.device == device for own in self._workers.values())
             own = [group for group in groups if group.device == device]
             capacity = span * max(1, workers)
             rows.append(
@@ -290,10 +293,19 @@ class Overview:
                     busy_share=min(1.0, busy.get(device, 0.0) / capacity) if span > 0 else 0.0,
                     groups=len(own),
                     restarts=self._restarts[device],
-                    memory=self._memory.get(device, MemoryPicture()),
+                    memory=self._memory(device),
                 )
             )
         return tuple(rows)
+
+    def _memory(self, device: str) -> MemoryPicture:
+        workers = [own for own in self._workers.values() if own.device == device]
+        budgets = [own.budget for own in workers if own.budget is not None]
+        return MemoryPicture(
+            budget=sum(budgets) if budgets else None,
+            reserved=sum(own.reserved for own in self._held.values() if own.group.device == device),
+            used=self._used.get(device),
+        )
 
     def _tenants(self, running: Iterable[GroupPicture], *, now: float) -> tuple[TenantPicture, ...]:
         _, served = self._seconds(now)

@@ -53,10 +53,16 @@ class LanesPicture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPicture:
-    """Memory of a device in bytes: what a worker's groups may use, should need and needed last."""
+    """Memory of a device in bytes.
+
+    Attributes:
+        budget: What the groups of its workers may use together.
+        reserved: What those on it should need.
+        used: What the last one needed at most.
+    """
 
     budget: int | None = None
-    reserved: int | None = None
+    reserved: int = 0
     used: int | None = None
 
 

@@ -116,8 +116,7 @@ class Reactions:
             case WorkerReady(worker=worker, device=device, memory_bytes=budget):
                 self._assignments.add_worker(worker, device)
                 self._memory.add_worker(worker, budget)
-                self._telemetry.memory_budget(device, budget)
-                self._telemetry.worker_ready(worker, device)
+                self._telemetry.worker_ready(worker, device, budget=budget)
                 self._on_workers(self._assignments.workers)
             case WorkerBeat(worker=worker):
                 self._extend(worker)
@@ -243,14 +242,14 @@ class Reactions:
         group = self._assignments.find(group_id)
         if group is not None:
             group.started = True
-            self._telemetry.group_started(group)
-            self._telemetry.memory_reserved(
-                group.device,
-                self._memory.predicted(
-                    group.kind, group.key, needed=group.needed, lanes=len(group.actions)
+            lanes = len(group.actions)
+            self._telemetry.group_started(
+                group,
+                predicted=self._memory.predicted(
+                    group.kind, group.key, needed=group.needed, lanes=lanes
                 ),
             )
-            step = Step(kind=group.kind, lanes=len(group.actions), done=0, total=0)
+            step = Step(kind=group.kind, lanes=lanes, done=0, total=0)
             self._notices.set_step(group.audits, step)
 
     def _stepped(self, event: GroupStepped) -> None:
@@ -357,7 +356,7 @@ class Reactions:
         if not self._draining:
             self._telemetry.worker_ended(event.device, event.death)
         self._memory.remove_worker(event.worker)
-        self._telemetry.worker_gone(event.worker)
+        self._telemetry.worker_gone(event.worker, event.device)
 
     @contextmanager
     def _kept_if_unavailable(self, *groups: Assignment) -> Iterator[None]:
