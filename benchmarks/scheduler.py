@@ -50,6 +50,7 @@ from service.scheduler.arrivals import Arrivals
 from service.scheduler.batch_delay import Launch, When
 from service.scheduler.fair_share import FairShare
 from service.scheduler.formation import Formation, SchedulerSettings
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.loop import Scheduler
 from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions
@@ -162,7 +163,8 @@ def _scheduler(
 ) -> Scheduler:
     clock = SystemClock()
     notices = Notices()
-    overview = Overview(clock, max_lanes=max_lanes)
+    seconds = GroupSeconds()
+    overview = Overview(clock, max_lanes=max_lanes, expected=seconds)
     telemetry = Telemetry(Metrics(), max_lanes=max_lanes, overview=overview)
     audits = SqlAudits(database, now=time.time)
     leases = SqlLeases(database, now=time.time)
@@ -186,7 +188,8 @@ def _scheduler(
         telemetry=telemetry,
         shares=FairShare(),
         formation=Formation(
-            SchedulerSettings(max_lanes=max_lanes, lease_seconds=3600), arrivals=Arrivals()
+            SchedulerSettings(max_lanes=max_lanes, lease_seconds=3600, seconds=seconds),
+            arrivals=Arrivals(),
         ),
     )
     return Scheduler(

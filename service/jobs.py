@@ -45,6 +45,7 @@ from service.saved_states import SavedStates
 from service.scheduler.arrivals import Arrivals
 from service.scheduler.fair_share import FairShare
 from service.scheduler.formation import Formation, SchedulerSettings
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.loop import Scheduler, Stop, Wake
 from service.scheduler.memory import MemoryModel
 from service.scheduler.overview import Overview
@@ -186,8 +187,13 @@ def open_jobs(host: Host) -> Jobs:
     upkeep = SqlUpkeep(host.database, now=now, front_end=host.front_end)
     notices = Notices()
     workers = _worker_settings(host)
+    seconds = GroupSeconds()
     overview = Overview(
-        clock, max_lanes=config.max_lanes, devices=workers.devices, weights=host.weights
+        clock,
+        max_lanes=config.max_lanes,
+        expected=seconds,
+        devices=workers.devices,
+        weights=host.weights,
     )
     telemetry = Telemetry(host.metrics, max_lanes=config.max_lanes, overview=overview)
     telemetry.queue_limit(config.limits.queue_bytes)
@@ -229,6 +235,7 @@ def open_jobs(host: Host) -> Jobs:
                 lease_seconds=config.lease_seconds,
                 max_batch_delay_seconds=config.max_batch_delay_seconds,
                 memory=memory,
+                seconds=seconds,
             ),
             arrivals=host.arrivals,
         ),

@@ -85,8 +85,6 @@ class Telemetry:
 
     def group_done(self, group: Assignment, *, lanes: int, seconds: float) -> None:
         """A group ended; ``seconds`` is its whole time, ``lanes`` were not cancelled meanwhile."""
-        if lanes:
-            self._overview.learned(group.kind, lanes=lanes, seconds=seconds)
         device_kind = group.device.partition(":")[0]
         self._metrics.actions_finished.labels(kind=group.kind, outcome="done").inc(lanes)
         duration = self._metrics.action_seconds.labels(kind=group.kind, device_kind=device_kind)

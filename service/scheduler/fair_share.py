@@ -19,6 +19,9 @@ from typing import final
 
 DEFAULT_WEIGHT = 1.0
 
+UNKNOWN_SECONDS = 1.0
+"""What a group is charged of which nobody knows what it costs; corrected when it ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -54,17 +57,18 @@ class FairShare:
         """Return the start tag of what the tenant waits for."""
         return max(self._virtual, self._finish.get(tenant, 0.0))
 
-    def serve(self, tenants: Iterable[str], *, seconds: float) -> Charge:
+    def serve(self, tenants: Iterable[str], *, seconds: float | None) -> Charge:
         """Charge the tenants of a group's lanes, its head's first, with what it is going to cost.
 
         Args:
             tenants: One a lane.
-            seconds: Expected device seconds of the whole group; lanes share them equally.
+            seconds: Expected device seconds of the whole group, None if nobody knows; lanes share
+                them equally.
         """
         lanes = list(tenants)
         before = self._virtual
         self._virtual = max(before, self.start_of(lanes[0]))
-        each = seconds / len(lanes)
+        each = (UNKNOWN_SECONDS if seconds is None else seconds) / len(lanes)
         seconds_of = {tenant: count * each for tenant, count in Counter(lanes).items()}
         tags = {
             tenant: (
@@ -116,24 +120,3 @@ class FairShare:
 
     def _weight(self, tenant: str) -> float:
         return self._weights.get(tenant, DEFAULT_WEIGHT)
-
-
-@final
-class ExpectedSeconds:
-    """What a lane of each kind of action has cost lately: a mean that forgets."""
-
-    FORGETS = 0.2
-    UNKNOWN_SECONDS = 1.0
-
-    def __init__(self) -> None:
-        self._lane: dict[str, float] = {}
-
-    def of(self, kind: str, *, lanes: int) -> float:
-        """Return the expected device seconds of a group."""
-        return lanes * self._lane.get(kind, self.UNKNOWN_SECONDS)
-
-    def learn(self, kind: str, *, lanes: int, seconds: float) -> None:
-        """Take in what a group cost."""
-        found = seconds / lanes
-        known = self._lane.get(kind, found)
-        self._lane[kind] = known + self.FORGETS * (found - known)

@@ -6,6 +6,7 @@ from typing import final
 from auditor.stagelog.digest import Digest
 from service.scheduler.arrivals import Arrivals
 from service.scheduler.batch_delay import Launch, When, usual_delay_seconds
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.lane_rates import LaneRates
 from service.scheduler.memory import MemoryModel
 from service.scheduler.ready import ReadyAction
@@ -19,6 +20,7 @@ class SchedulerSettings:
     lease_seconds: float
     max_batch_delay_seconds: float | None = None  #: None: what is usual for the device
     memory: MemoryModel = field(default_factory=MemoryModel)
+    seconds: GroupSeconds = field(default_factory=GroupSeconds)
 
 
 @final
@@ -45,6 +47,10 @@ class Formation:
         """What groups hold, and what there is on each worker."""
         return self._settings.memory
 
+    def seconds_of(self, kind: str, *, lanes: int) -> float | None:
+        """Return how long a group should take, or None for a kind that was not seen yet."""
+        return self._settings.seconds.of(kind, lanes=lanes)
+
     def for_busy(self, device: str) -> Launch:
         """Return the rule by which the next group of a device starts that computes another."""
         return self._launch(When.AHEAD, device)
@@ -57,8 +63,9 @@ class Formation:
         """Return the largest group that an action may be in, if it fits."""
         return min(self._settings.max_lanes, self._rates.lanes_of(head.group_key))
 
-    def learn(self, group_key: Digest, *, lanes: int, seconds: float) -> None:
+    def learn(self, kind: str, group_key: Digest, *, lanes: int, seconds: float) -> None:
         """Take in how long a group took."""
+        self._settings.seconds.learn(kind, lanes=lanes, seconds=seconds)
         self._rates.learn(group_key, lanes=lanes, seconds=seconds)
 
     def _launch(self, when: When, device: str) -> Launch:

@@ -1,9 +1,11 @@
 """How long groups take, by kind and lanes, from what such groups took lately.
 
 A group of 64 lanes takes far less than 64 times as long as one of a single lane, so that a mean per
-lane says little about groups of another size.
+lane says little about groups of another size. Tenants are charged by it, and people told how long
+things will take.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from typing import final
@@ -25,20 +27,24 @@ class _Seen:
 
 @final
 class GroupSeconds:
-    """Means that forget, by kind and by the power of two that the lanes come to."""
+    """Means that forget, by kind and by the power of two that the lanes come to.
+
+    One thread learns, any may ask: what is known is replaced and never changed.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[str, dict[int, _Seen]] = {}
+        self._seen: Mapping[str, Mapping[int, _Seen]] = {}
 
     def learn(self, kind: str, *, lanes: int, seconds: float) -> None:
         """Take in how long a group took."""
-        sizes = self._seen.setdefault(kind, {})
+        sizes = self._seen.get(kind, {})
         size = (lanes - 1).bit_length()
         known = sizes.get(size, _Seen(lanes, seconds))
-        sizes[size] = _Seen(
+        now = _Seen(
             known.lanes + _FORGETS * (lanes - known.lanes),
             known.seconds + _FORGETS * (seconds - known.seconds),
         )
+        self._seen = {**self._seen, kind: {**sizes, size: now}}
 
     def of(self, kind: str, *, lanes: int) -> float | None:
         """Return how long a group will take, or None for a kind that was not seen yet.

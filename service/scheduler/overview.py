@@ -70,6 +70,7 @@ class Overview:
     Args:
         clock: Measures how long things take.
         max_lanes: Most lanes that a group can have.
+        expected: How long groups take; learned elsewhere.
         devices: Those that are to have workers.
         weights: Of tenants; 1 for others.
     """
@@ -79,6 +80,7 @@ class Overview:
         clock: Clock,
         *,
         max_lanes: int,
+        expected: GroupSeconds,
         devices: Iterable[str] = (),
         weights: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
@@ -95,7 +97,7 @@ class Overview:
         self._queue: tuple[QueueRow, ...] = ()
         self._queue_read = 0.0
         self._ended: Counter[tuple[str, str]] = Counter()
-        self._expected = GroupSeconds()
+        self._expected = expected
         self._busy = LastMinute()
         self._served = LastMinute()
         self._recent = LastMinute()
@@ -154,11 +156,6 @@ class Overview:
                 _add_span(self._busy, self._served, held, now=now)
                 self._recent.add(_GROUPS, 1, at=now)
                 self._recent.add(_LANES, len(group.group.actions), at=now)
-
-    def learned(self, kind: str, *, lanes: int, seconds: float) -> None:
-        """A group of this kind took so long."""
-        with self._lock:
-            self._expected.learn(kind, lanes=lanes, seconds=seconds)
 
     def queued(self, rows: Iterable[QueueRow]) -> None:
         """What is wanted and not done."""

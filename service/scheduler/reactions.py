@@ -37,7 +37,7 @@ from service.records.saved_step import SavedStep
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
 from service.scheduler.batch_delay import NOT_YET
-from service.scheduler.fair_share import Charge, ExpectedSeconds, FairShare
+from service.scheduler.fair_share import Charge, FairShare
 from service.scheduler.formation import Formation
 from service.scheduler.leases import ran_out_of_memory
 from service.scheduler.ready import ReadyAction
@@ -85,7 +85,6 @@ class Reactions:
         self._telemetry = telemetry
         self._shares = shares
         self._memory = formation.memory
-        self._expected = ExpectedSeconds()
         self._formation = formation
         self._assignments = Assignments()
         self._draining = False
@@ -214,7 +213,7 @@ class Reactions:
         """Charge the tenants of a group with what it is going to cost."""
         return self._shares.serve(
             [action.tenant for action in group.actions],
-            seconds=self._expected.of(group.actions[0].kind, lanes=len(group.actions)),
+            seconds=self._formation.seconds_of(group.actions[0].kind, lanes=len(group.actions)),
         )
 
     def join(self, audit: str, keys: Collection[ActionKey]) -> None:
@@ -306,8 +305,7 @@ class Reactions:
         if lanes and not group.resumed:
             # The seconds are those of the lanes that were not cancelled, from their first step on.
             seconds = event.compute_seconds
-            self._expected.learn(group.kind, lanes=lanes, seconds=seconds)
-            self._formation.learn(group.key, lanes=lanes, seconds=seconds)
+            self._formation.learn(group.kind, group.key, lanes=lanes, seconds=seconds)
             self._learn_memory(group, event)
         self._shares.correct(group.charge, seconds=event.compute_seconds)
 

@@ -30,6 +30,7 @@ from service.saved_states import SavedStates
 from service.scheduler.arrivals import Arrivals
 from service.scheduler.fair_share import FairShare
 from service.scheduler.formation import Formation, SchedulerSettings
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.loop import Scheduler, Wake
 from service.scheduler.overview import Overview
 from service.scheduler.reactions import Reactions
@@ -178,7 +179,8 @@ class Rig:
         self.metrics = Metrics()
         self.arrivals = Arrivals()
         self.shares = FairShare()
-        self.overview = Overview(self.clock, max_lanes=8, devices=("cpu",))
+        self.seconds = GroupSeconds()
+        self.overview = Overview(self.clock, max_lanes=8, expected=self.seconds, devices=("cpu",))
         telemetry = Telemetry(self.metrics, max_lanes=8, overview=self.overview)
         self.rounds = Rounds(
             audits=self.records.audits,
@@ -211,6 +213,7 @@ class Rig:
                     max_lanes=8,
                     lease_seconds=LEASE_SECONDS,
                     max_batch_delay_seconds=max_batch_delay_seconds,
+                    seconds=self.seconds,
                 ),
                 arrivals=self.arrivals,
             ),

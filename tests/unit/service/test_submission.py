@@ -17,6 +17,7 @@ from service.errors import RequestIdReusedError, TenantQueueFullError
 from service.metrics import Metrics
 from service.planning import AuditPlanner, PlannedRound
 from service.records.jobs import NewAction
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.loop import Event
 from service.scheduler.memory import MemoryModel
 from service.scheduler.overview import Overview
@@ -76,7 +77,7 @@ class Entrance:
 
     def __post_init__(self) -> None:
         planner = cast("AuditPlanner", self.plans)
-        overview = Overview(self.clock, max_lanes=8)
+        overview = Overview(self.clock, max_lanes=8, expected=GroupSeconds())
         self.submission = Submission(
             audits=self.records.audits,
             reader=self.records.reader,

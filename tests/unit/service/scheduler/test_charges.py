@@ -18,6 +18,16 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     opened.close()
 
 
+def test_a_group_is_charged_what_groups_of_its_size_take(rig: Rig) -> None:
+    rig.audit(*(make_action(name, group="g") for name in "abcd"), tenant="first")
+    rig.turn(rig.answer(seconds=6.0))
+    begin = rig.shares.start_of("a")
+
+    rig.audit(make_action("e"), tenant="a")
+
+    assert rig.shares.start_of("a") - begin == pytest.approx(3.0)  # and not a quarter of 6 s
+
+
 def test_a_tenant_that_cancels_pays_for_what_was_computed(rig: Rig) -> None:
     audit = rig.audit(make_action("a"), tenant="a")
     rig.audit(make_action("b"), tenant="b")

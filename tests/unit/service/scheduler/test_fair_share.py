@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from auditor.stagelog.digest import sha256
 from service.scheduler.batching import next_group
-from service.scheduler.fair_share import ExpectedSeconds, FairShare
+from service.scheduler.fair_share import FairShare
+from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.ready import ReadyAction
 
 
@@ -25,7 +26,7 @@ class Device:
     waiting: dict[int, tuple[ReadyAction, float]] = field(default_factory=dict)
     served: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     longest: float = 0.0
-    expected: ExpectedSeconds = field(default_factory=ExpectedSeconds)
+    expected: GroupSeconds = field(default_factory=GroupSeconds)
     _numbers: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]
 
     def submit(self, tenant: str, seconds: float, *, group: str = "g") -> int:
@@ -154,16 +155,6 @@ def test_after_an_idle_time_everybody_is_level() -> None:
     shares.level()
 
     assert shares.start_of("a") == shares.start_of("b") == 4.0
-
-
-def test_expectations_follow_what_groups_cost() -> None:
-    expected = ExpectedSeconds()
-    assert expected.of("advance", lanes=3) == 3.0
-
-    for _ in range(50):
-        expected.learn("advance", lanes=4, seconds=2.0)
-
-    assert expected.of("advance", lanes=2) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
