@@ -62,6 +62,16 @@ def test_an_action_that_several_want_counts_once_for_the_most_urgent(records: Re
     assert (counted.priority, counted.deadline, counted.ready) == (2, 3e9, 1)
 
 
+def test_an_action_is_as_urgent_as_whoever_still_wants_it(records: Records) -> None:
+    add(records, make_audit(make_action("a"), priority=0, deadline=4e9))
+    urgent = add(records, make_audit(make_action("a"), priority=2, deadline=3e9))
+
+    records.audits.end(urgent, failure=None)
+
+    counted = row(records)
+    assert (counted.priority, counted.deadline, counted.ready) == (0, 4e9, 1)
+
+
 def test_an_attempt_that_is_delayed_is_not_ready(records: Records) -> None:
     add(records, make_audit(make_action("a")))
     group = records.claim()
