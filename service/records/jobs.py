@@ -1,6 +1,6 @@
 """Values and protocols of audits and actions: what the scheduler asks of the records."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -10,9 +10,7 @@ from service.failures import Failure
 from service.records.base import RequestKey
 from service.records.checked_log import CheckedLog
 from service.records.log_audits import AuditOfLog
-from service.records.saved_step import SavedStep
-from service.scheduler.batch_delay import NOT_YET, Launch
-from service.scheduler.ready import ReadyAction
+from service.scheduler.batch_delay import NOT_YET
 from service.scheduler.states import ActionState, AuditState
 
 JobKind = Literal["audit", "check"]
@@ -356,50 +354,3 @@ class LogCheckRecords(Protocol):
 
     def finish(self, check: str, found: CheckedLog) -> bool:
         """Store what was found and move the check to SUCCEEDED together; False if it is over."""
-
-
-class LeaseRecords(Protocol):
-    """Actions handed to workers and back."""
-
-    def claim(
-        self,
-        owner: str,
-        *,
-        lanes_of: Callable[[ReadyAction], int],
-        bytes_of: Callable[[ReadyAction], float],
-        lease_seconds: float,
-        launch: Launch,
-        start_of: Callable[[str], float],
-    ) -> Claim:
-        """Lease the next group that may start.
-
-        Args:
-            owner: The worker.
-            lanes_of: The largest group that an action may be in; asked of the head.
-            bytes_of: What that group may need by prediction; asked of the head.
-            lease_seconds: For how long.
-            launch: Which groups may start.
-            start_of: Start tags of tenants; the smallest is served first.
-        """
-
-    def recall(self, leases: Sequence[Lease], *, start_of: Callable[[str], float]) -> bool:
-        """Put a group back that has not begun, and say so, if something more urgent is ready.
-
-        That is: of a smaller start tag, or an equal one and a higher aged priority. The attempt
-        does not count. ``start_of`` gives start tags as if the group had not been served.
-        """
-
-    def extend(self, leases: Sequence[Lease], *, lease_seconds: float) -> tuple[Lease, ...]:
-        """Prolong leases and return those that are void."""
-
-    def save(self, saved: Mapping[Lease, SavedStep]) -> int:
-        """Note where leased actions can go on from and return how many leases still held."""
-
-    def complete(self, completions: Sequence[Completion]) -> Changed:
-        """Store results of one group in one transaction and free what waited for them."""
-
-    def put_back(self, decisions: Mapping[Lease, Retry | GiveUp]) -> Changed:
-        """End leases without results."""
-
-    def reopen(self, gone: Collection[ActionKey], leases: Sequence[Lease]) -> Changed:
-        """Compute results again that are gone; ``leases`` read them and wait for them."""

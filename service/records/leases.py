@@ -20,6 +20,7 @@ from service.records.jobs import (
     Lease,
     Retry,
 )
+from service.records.leasing import WaitingGroup
 from service.records.plans import chunks, count_unmet, note_urgency, revive
 from service.records.queue import audits_wanting, lease_group
 from service.records.ready_work import SqlReadyWork
@@ -74,7 +75,7 @@ _ABOUT = select(action.c.id, action.c.key, action.c.kind).where(action.c.id.in_(
 
 @final
 class SqlLeases:
-    """The :class:`service.records.jobs.LeaseRecords` of a database.
+    """The :class:`service.records.leasing.LeaseRecords` of a database.
 
     Args:
         database: Where the rows are.
@@ -120,25 +121,25 @@ class SqlLeases:
 
         return self._database.write("claim", work, isolation=Isolation.ROWS)
 
-    def recall(self, leases: Sequence[Lease], *, start_of: Callable[[str], float]) -> bool:
-        """Put a group back that has not begun if something more urgent is ready now."""
+    def overtaken(self, groups: Sequence[WaitingGroup]) -> bool:
+        """Say whether something ready is more urgent than one of these groups."""
 
         def work(connection: Connection) -> bool:
             now = self._now()
-            ready = SqlReadyWork(connection, now=now, start_of=start_of)
-            ids = [lease.action for lease in _held(connection, leases)]
-            head, group = ready.head(passed_over=()), ready.among(ids)
-            if head is None or not group:
-                return False
+            return any(_is_overtaken(connection, own, own.leases, now=now) for own in groups)
 
-            def urgency(row: ReadyAction) -> tuple[float, float]:
-                return start_of(row.tenant), -level_of(row, now=now)
+        return bool(groups) and self._database.read(work)
 
-            if urgency(head) >= min(urgency(row) for row in group):
+    def recall(self, group: WaitingGroup) -> bool:
+        """Put a group back that has not begun if something more urgent is ready now."""
+
+        def work(connection: Connection) -> bool:
+            held = _held(connection, group.leases)
+            if not _is_overtaken(connection, group, held, now=self._now()):
                 return False
             connection.execute(
                 update(action)
-                .where(action.c.id.in_(ids))
+                .where(action.c.id.in_([lease.action for lease in held]))
                 .values(
                     state=ActionState.READY,
                     attempt=action.c.attempt - 1,
@@ -247,6 +248,20 @@ class SqlLeases:
             return Changed(audits=tuple(audits_wanting(connection, ids)), lost=tuple(lost))
 
         return self._database.write("reopen", work)
+
+
+def _is_overtaken(
+    connection: Connection, group: WaitingGroup, leases: Collection[Lease], *, now: float
+) -> bool:
+    """Say whether something is ready of a smaller start tag, or an equal one and higher level."""
+    ready = SqlReadyWork(connection, now=now, start_of=group.start_of)
+    first = ready.first()
+    rows = ready.among([lease.action for lease in leases])
+
+    def urgency(row: ReadyAction) -> tuple[float, float]:
+        return group.start_of(row.tenant), -level_of(row, now=now)
+
+    return first is not None and bool(rows) and urgency(first) < min(map(urgency, rows))
 
 
 def _held(connection: Connection, leases: Sequence[Lease]) -> frozenset[Lease]:

@@ -7,7 +7,7 @@ order is written twice, there for one action and here for all; a test compares t
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, final
 
-from sqlalchemy import Connection, Float, Row, bindparam, case, cast, func, select
+from sqlalchemy import Connection, Float, Row, Select, bindparam, case, cast, func, select
 
 from auditor.stagelog.digest import Digest
 from service.records.tables import action
@@ -50,7 +50,7 @@ _URGENCY = (
     action.c.id,
 )
 _TENANTS = select(action.c.tenant).where(*_STARTABLE).distinct()
-_HEAD = (
+_FIRST = (
     select(action.c.id)
     .where(
         *_STARTABLE,
@@ -59,8 +59,8 @@ _HEAD = (
     )
     .order_by(*_URGENCY)
     .limit(1)
-    .with_for_update(skip_locked=True, key_share=True)
 )
+_HEAD = _FIRST.with_for_update(skip_locked=True, key_share=True)
 _ONE = select(*_COLUMNS).where(action.c.id == bindparam("id"))
 _COMPANIONS = (
     select(*_COLUMNS)
@@ -105,9 +105,18 @@ class SqlReadyWork:
 
     def head(self, *, passed_over: Collection[Digest]) -> ReadyAction | None:
         """Return the first action whose group key is not among these; None if there is none."""
+        return self._find(_HEAD, passed_over=passed_over)
+
+    def first(self) -> ReadyAction | None:
+        """Return the first action of all, which somebody else may take meanwhile."""
+        return self._find(_FIRST, passed_over=())
+
+    def _find(
+        self, statement: Select[tuple[int]], *, passed_over: Collection[Digest]
+    ) -> ReadyAction | None:
         given = {"now": self._now, "passed_over": sorted(passed_over)}
         for tenants in self._turns:
-            found = self._connection.execute(_HEAD, given | {"tenants": tenants}).first()
+            found = self._connection.execute(statement, given | {"tenants": tenants}).first()
             if found is not None:
                 return _ready_action(self._connection.execute(_ONE, {"id": found.id}).one())
         return None

@@ -31,8 +31,8 @@ from service.records.jobs import (
     Lease,
     LeasedAction,
     LeasedGroup,
-    LeaseRecords,
 )
+from service.records.leasing import LeaseRecords, WaitingGroup
 from service.records.saved_step import SavedStep
 from service.rounds import Rounds
 from service.scheduler.assignments import Assignment, Assignments
@@ -172,15 +172,22 @@ class Reactions:
 
         So whoever comes with little waits for the group on the device and for no other.
         """
+        waiting = self._assignments.not_begun()
+        if not self._leases.overtaken([self._waiting(held) for held in waiting]):
+            return
         # The last one first: only what was charged last can be undone without a trace.
-        for held in reversed(self._assignments.not_begun()):
-            leases = [action.lease for action in held.actions]
-            start_of = self._shares.start_without(held.charge)
-            if self._leases.recall(leases, start_of=start_of):
+        for held in reversed(waiting):
+            if self._leases.recall(self._waiting(held)):
                 self._shares.undo(held.charge)
                 self._take(held.id)
                 keys = [action.key for action in held.actions]
                 self._executor.cancel(held.worker, held.id, keys)
+
+    def _waiting(self, held: Assignment) -> WaitingGroup:
+        return WaitingGroup(
+            leases=tuple(action.lease for action in held.actions),
+            start_of=self._shares.start_without(held.charge),
+        )
 
     def _hand_to(self, worker: str) -> bool:
         device = self._assignments.device_of(worker)

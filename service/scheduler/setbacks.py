@@ -8,7 +8,8 @@ from auditor.plan.actions import ActionKey
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from service.failures import Failure, WorkerLostError, failure_of
-from service.records.jobs import Changed, GiveUp, Lease, LeasedAction, LeaseRecords, Retry
+from service.records.jobs import Changed, GiveUp, Lease, LeasedAction, Retry
+from service.records.leasing import LeaseRecords
 from service.scheduler.assignments import Assignment
 from service.scheduler.leases import (
     Death,

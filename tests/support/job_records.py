@@ -41,8 +41,11 @@ class Records:
         engine = open_engine(where)
         migrate(engine)
         self.clock = clock
+        self.writes: list[str] = []  #: names of the write transactions so far
         self.database = Database(
-            engine, observe_seconds=lambda _name, _seconds: None, monotonic=clock.monotonic
+            engine,
+            observe_seconds=lambda name, _seconds: self.writes.append(name),
+            monotonic=clock.monotonic,
         )
         self.audits = SqlAudits(self.database, now=clock.seconds, front_end=front_end)
         self.reader = SqlAuditReader(self.database)

@@ -52,6 +52,7 @@ def test_turns_without_work_change_nobodys_share(rig: Rig) -> None:
     owe(rig, "b", seconds=50.0)
     wait_on_two_workers(rig)
     before = starts(rig.shares)
+    written = len(rig.records.writes)
 
     for _ in range(25):
         rig.turn(Wake())  # type: ignore[arg-type]  # an event of the loop, not of a worker
@@ -59,6 +60,7 @@ def test_turns_without_work_change_nobodys_share(rig: Rig) -> None:
     assert len(rig.executor.submitted) == 4
     assert starts(rig.shares) == before
     assert before["b"] == 50.0
+    assert "recall" not in rig.records.writes[written:]
 
 
 @given(groups=st.lists(served, min_size=1, max_size=6), chosen=st.integers(0, 5))
@@ -100,5 +102,6 @@ def test_both_groups_that_wait_are_taken_back_for_a_gate(rig: Rig) -> None:
     rig.audit(make_action("gate"), tenant="b", priority=2)
 
     assert [group_id for _, group_id, _ in rig.executor.cancelled] == waiting[::-1]
+    assert rig.records.writes.count("recall") == 2
     _, _, next_one = rig.executor.submitted[4]
     assert {action.tenant for action in next_one.actions} == {"b"}
