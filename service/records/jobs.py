@@ -137,6 +137,7 @@ class LeasedAction:
     audits: tuple[str, ...]
     fixed_bytes: int = 0
     lane_bytes: int = 0
+    log: str = ""  #: the log that its spec names
     saved: Digest | None = None  #: the state that it may go on from
 
 

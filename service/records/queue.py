@@ -9,7 +9,7 @@ from auditor.stagelog.digest import Digest
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
 from service.records.plans import chunks
 from service.records.tables import action, action_dep, audit, audit_action
-from service.scheduler.ready import ReadyAction
+from service.scheduler.ready import ReadyAction, log_named
 from service.scheduler.states import LIVE_AUDITS, ActionState
 
 # The statements are built once: building one costs more than a database takes to answer it.
@@ -102,6 +102,7 @@ def leased_actions(
                     priority=row.priority,
                     waited_seconds=max(0.0, now - row.not_before),
                     audits=tuple(audits[row.id]),
+                    log=log_named(row.spec),
                     saved=None if row.saved_digest is None else Digest(row.saved_digest),
                 )
             )

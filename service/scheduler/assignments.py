@@ -9,7 +9,6 @@ from auditor.plan.room import Needed, Together
 from auditor.stagelog.digest import Digest
 from service.records.jobs import Lease, LeasedAction, LeasedGroup
 from service.scheduler.fair_share import Charge
-from service.scheduler.ready import log_named
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,9 +45,7 @@ class Assignment:
         """The device memory that was predicted for it: what is fixed, once for each log."""
         together = Together()
         for action in self.group.actions:
-            together = together.plus(
-                log_named(action.spec), fixed=action.fixed_bytes, lane=action.lane_bytes
-            )
+            together = together.plus(action.log, fixed=action.fixed_bytes, lane=action.lane_bytes)
         return together.needed
 
     @property
@@ -60,10 +57,6 @@ class Assignment:
     def concerns(self, audit: str) -> bool:
         """Say whether an audit waits for it; safe to ask from any thread."""
         return audit in self.joined or any(audit in action.audits for action in self.actions)
-
-
-Hit = tuple[Assignment, tuple[ActionKey, ...]]
-"""A group and the keys in it that are concerned."""
 
 
 @final

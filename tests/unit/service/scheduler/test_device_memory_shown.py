@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from auditor.plan.room import FIRST_FACTOR
 from service.executors.base import (
     GroupAbandoned,
     GroupDone,
@@ -18,7 +19,6 @@ from service.executors.base import (
 )
 from service.failures import Failure
 from service.scheduler.leases import Death
-from service.scheduler.memory import FIRST_FACTOR
 from service.scheduler.picture import MemoryPicture
 from tests.support.job_records import make_action
 from tests.support.scheduler_rig import WORKER, Rig
@@ -95,3 +95,17 @@ def test_workers_of_one_device_are_added_up(rig: Rig) -> None:
     assert both == MemoryPicture(budget=20 * LANE_BYTES, reserved=2 * RESERVED)
     assert one == MemoryPicture(budget=20 * LANE_BYTES, reserved=RESERVED, used=700)
     assert shown(rig) == MemoryPicture(budget=10 * LANE_BYTES, reserved=0, used=700)
+
+
+def test_what_is_fixed_is_reserved_once_for_each_log(rig: Rig) -> None:
+    rig.audit(
+        *(
+            replace(make_action(name, group="g"), spec=f'{{"log":"{log}"}}', fixed_bytes=100)
+            for name, log in (("a", "first"), ("b", "first"), ("c", "second"))
+        )
+    )
+    group_id, _ = rig.running()
+
+    rig.turn(GroupStarted(worker=WORKER, group=group_id))
+
+    assert shown(rig).reserved == round(FIRST_FACTOR * 2 * 100)
