@@ -215,10 +215,3 @@ class Executor(Protocol):
 
     def end(self, worker: str) -> None:
         """End a worker that no longer answers; another one takes its place."""
-
-
-class Closable(Protocol):
-    """What has to be closed."""
-
-    def close(self) -> None:
-        """End every worker and wait for it."""

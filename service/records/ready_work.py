@@ -1,7 +1,7 @@
-"""The ready actions of a database, in the order of :func:`service.scheduler.ready.order`.
+"""The ready actions of a database, in the order that :mod:`service.scheduler.ready` names.
 
-What is sorted stays in the database: a claim reads the head and its group and no other row. The
-order is written twice, there for one action and here for all; a test compares them.
+What is sorted stays in the database: a claim reads the head and its group and no other row. Tests
+have the order once more, for one action, and compare.
 """
 
 from collections.abc import Callable, Collection, Sequence

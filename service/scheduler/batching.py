@@ -1,6 +1,6 @@
 """Ready actions -> the next group; pure."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -9,14 +9,14 @@ from typing import Protocol
 from auditor.plan.room import fill
 from auditor.stagelog.digest import Digest
 from service.scheduler.batch_delay import NOT_YET, Launch, When
-from service.scheduler.ready import ReadyAction, order
+from service.scheduler.ready import ReadyAction
 
 PASSED_OVER_LIMIT = 16
 """Groups that may wait for lanes before a claim gives up looking for one that need not."""
 
 
 class ReadyWork(Protocol):
-    """What could start now, in the order of :func:`service.scheduler.ready.order`."""
+    """What could start now, in the order that :mod:`service.scheduler.ready` names."""
 
     def head(self, *, passed_over: Collection[Digest]) -> ReadyAction | None:
         """Return the first action whose group key is not among these; None if there is none."""
@@ -86,34 +86,6 @@ def choose(
         due = min(due, starts)
         passed_over.add(head.group_key)
     return Choice(due=due)
-
-
-def next_group(
-    ready: Iterable[ReadyAction],
-    *,
-    lanes_of: Callable[[ReadyAction], int],
-    now: float,
-    start_of: Callable[[str], float],
-) -> tuple[ReadyAction, ...]:
-    """Return the actions that an idle device runs together next, none if nothing is ready.
-
-    The head is the first in :func:`service.scheduler.ready.order`; others of the same group key
-    join it in that order, whichever tenant they are of.
-
-    Args:
-        ready: Everything that could start now.
-        lanes_of: The largest group that an action may be in, at least 1; asked of the head.
-        now: Seconds since 1970.
-        start_of: Start tags of tenants; the smallest is served first.
-    """
-    ordered = sorted(
-        ready, key=lambda action: order(action, now=now, start=start_of(action.tenant))
-    )
-    if not ordered:
-        return ()
-    head = ordered[0]
-    companions = [action for action in ordered if action.group_key == head.group_key]
-    return fill(companions, room=room_of(head, lanes_of=lanes_of))[0]
 
 
 def room_of(head: ReadyAction, *, lanes_of: Callable[[ReadyAction], int]) -> int:

@@ -1,4 +1,11 @@
-"""The order in which ready actions are served."""
+"""Ready actions, and what orders them.
+
+They are served by the start tag of their tenant, then by aged priority, minute of the deadline,
+height and age; :mod:`service.records.ready_work` has this in SQL. Priority orders the work of one
+tenant and says nothing to others: whoever asks for more than its share waits for itself, and a
+tenant that asks for little is next whatever others wait for. What most waits for comes first, so
+that the trajectories of an audit arrive at a stage together and pass it in one group.
+"""
 
 import json
 from dataclasses import dataclass
@@ -29,28 +36,6 @@ class ReadyAction:
     fixed_bytes: int = 0  #: predicted for its group, once
     lane_bytes: int = 0  #: predicted for each lane
     log: str = ""  #: its log, with which it shares what is fixed
-
-
-def order(action: ReadyAction, *, now: float, start: float) -> tuple[float, float, float, int, int]:
-    """Return the sort key: start tag, aged priority, minute of the deadline, height, age.
-
-    Priority orders the work of one tenant and says nothing to others: whoever asks for more than
-    its share waits for itself, and a tenant that asks for little is next whatever others wait for.
-    What most waits for comes first. So the trajectories of an audit arrive at a stage together and
-    pass it in one group.
-
-    Args:
-        action: What waits.
-        now: Seconds since 1970.
-        start: Of its tenant, by :class:`service.scheduler.fair_share.FairShare`.
-    """
-    return (
-        start,
-        -level_of(action, now=now),
-        action.deadline // DEADLINE_SECONDS,
-        -action.height,
-        action.id,
-    )
 
 
 def level_of(action: ReadyAction, *, now: float) -> float:

@@ -12,11 +12,11 @@ from service.records.jobs import LeasedGroup, Retry
 from service.records.queue import lease_group
 from service.records.tables import action, audit, audit_action
 from service.scheduler.batch_delay import When
-from service.scheduler.batching import next_group
 from service.scheduler.ready import AGEING_SECONDS, ReadyAction
 from service.scheduler.states import LIVE_AUDITS, ActionState
 from tests.support.fake_clock import FakeClock
 from tests.support.job_records import Records, completion, key, make_action, make_audit
+from tests.support.ready_list import next_group
 
 TENANTS = ("a", "b", "c")
 

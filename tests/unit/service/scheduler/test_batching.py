@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.stagelog.digest import sha256
-from service.scheduler.batching import next_group
 from service.scheduler.ready import AGEING_SECONDS, ReadyAction
+from tests.support.ready_list import next_group
 
 NOW = 10_000.0
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.stagelog.digest import sha256
-from service.scheduler.batching import next_group
 from service.scheduler.fair_share import FairShare
 from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.ready import ReadyAction
+from tests.support.ready_list import next_group
 
 
 @dataclass
