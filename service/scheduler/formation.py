@@ -47,9 +47,9 @@ class Formation:
         """What groups hold, and what there is on each worker."""
         return self._settings.memory
 
-    def seconds_of(self, kind: str, *, lanes: int) -> float | None:
+    def seconds_of(self, kind: str, group_key: Digest, *, lanes: int) -> float | None:
         """Return how long a group should take, or None for a kind that was not seen yet."""
-        return self._settings.seconds.of(kind, lanes=lanes)
+        return self._settings.seconds.of(kind, group_key, lanes=lanes)
 
     def for_busy(self, device: str) -> Launch:
         """Return the rule by which the next group of a device starts that computes another."""
@@ -65,7 +65,7 @@ class Formation:
 
     def learn(self, kind: str, group_key: Digest, *, lanes: int, seconds: float) -> None:
         """Take in how long a group took."""
-        self._settings.seconds.learn(kind, lanes=lanes, seconds=seconds)
+        self._settings.seconds.learn(kind, group_key, lanes=lanes, seconds=seconds)
         self._rates.learn(group_key, lanes=lanes, seconds=seconds)
 
     def _launch(self, when: When, device: str) -> Launch:

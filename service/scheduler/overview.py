@@ -220,8 +220,8 @@ class Overview:
             if (-row.priority, row.deadline) <= (-audit.priority, audit.deadline):
                 lanes[row.kind, row.group_key] += row.ready + row.blocked
         return tuple(
-            self._expected.of(kind, lanes=size)
-            for (kind, _), count in lanes.items()
+            self._expected.of(kind, key, lanes=size)
+            for (kind, key), count in lanes.items()
             for size in group_sizes(count, max_lanes=self._max_lanes)
         )
 
@@ -261,7 +261,9 @@ class Overview:
             None if held.started is None else now - held.started,
             done=held.done,
             total=held.total,
-            expected=self._expected.of(held.group.kind, lanes=len(held.group.group.actions)),
+            expected=self._expected.of(
+                held.group.kind, held.group.key, lanes=len(held.group.group.actions)
+            ),
         )
 
     def _lanes(self, running: Iterable[GroupPicture], *, now: float) -> LanesPicture:

@@ -218,9 +218,10 @@ class Reactions:
 
     def _charge(self, group: LeasedGroup) -> Charge:
         """Charge the tenants of a group with what it is going to cost."""
+        first, lanes = group.actions[0], len(group.actions)
         return self._shares.serve(
             [action.tenant for action in group.actions],
-            seconds=self._formation.seconds_of(group.actions[0].kind, lanes=len(group.actions)),
+            seconds=self._formation.seconds_of(first.kind, first.group_key, lanes=lanes),
         )
 
     def join(self, audit: str, keys: Collection[ActionKey]) -> None:

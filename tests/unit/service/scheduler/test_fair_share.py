@@ -15,6 +15,8 @@ from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.ready import ReadyAction
 from tests.support.ready_list import next_group
 
+KEY = sha256(b"any")
+
 
 @dataclass
 class Device:
@@ -55,11 +57,12 @@ class Device:
             return ()
         lanes = len(group)
         charge = self.shares.serve(
-            [action.tenant for action in group], seconds=self.expected.of("advance", lanes=lanes)
+            [action.tenant for action in group],
+            seconds=self.expected.of("advance", KEY, lanes=lanes),
         )
         seconds = sum(self.waiting.pop(action.id)[1] for action in group)
         self.shares.correct(charge, seconds=seconds)
-        self.expected.learn("advance", lanes=lanes, seconds=seconds)
+        self.expected.learn("advance", KEY, lanes=lanes, seconds=seconds)
         for action in group:
             self.served[action.tenant] += seconds / lanes
         self.now += seconds

@@ -65,7 +65,7 @@ def test_steps_that_were_spared_are_counted_and_say_nothing_about_the_next_group
     rig.turn(GroupResumed(worker=WORKER, group=group_id, steps=64), rig.answer(seconds=1.0))
 
     assert counted(rig, "steps_resumed") == 64
-    assert rig.seconds.of("advance", lanes=1) is None
+    assert rig.seconds.of("advance", sha256(b"a"), lanes=1) is None
     assert rig.row(audit).state is AuditState.SUCCEEDED
 
 
