@@ -1,21 +1,15 @@
 """Does an audit fit the devices? Asked when it is planned, not hours later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from auditor.plan.footprint import require_fits, shown_bytes
+from auditor.plan.footprint import require_fits
 from auditor.plan.room import Needed
-from service.errors import QueueFullError, TenantQueueFullError
 from service.planning import AuditPlanner
-from service.records.jobs import NewAction
+from service.queue_limit import QueueLimit
+from service.records.jobs import NewAction, QueuedWork
 from service.scheduler.memory import MemoryModel
-
-TENANT_SHARE = 0.6
-"""The part of the queue that one tenant may fill."""
-
-RETRY_SECONDS = 30.0
-"""After which a caller may try again whose audit found the queue full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,16 +37,21 @@ class Capacity:
         planner: Predicts.
         memory: Budgets and corrections.
         max_lanes: Largest group.
-        queue_bytes: Predicted bytes of lanes that may wait.
+        limits: How much may wait.
     """
 
     def __init__(
-        self, *, planner: AuditPlanner, memory: MemoryModel, max_lanes: int, queue_bytes: int
+        self,
+        *,
+        planner: AuditPlanner,
+        memory: MemoryModel,
+        max_lanes: int,
+        limits: Sequence[QueueLimit],
     ) -> None:
         self._planner = planner
         self._memory = memory
         self._max_lanes = max_lanes
-        self._queue_bytes = queue_bytes
+        self._limits = limits
 
     def require(self, actions: Sequence[NewAction], *, log: str) -> None:
         """Refuse actions of which one alone exceeds every device.
@@ -68,43 +67,31 @@ class Capacity:
         require_fits(needed, kind=largest.kind, budget=budget)
 
     def admit(
-        self, tenant: str, actions: Sequence[NewAction], *, queued: Mapping[str, int]
+        self, tenant: str, actions: Sequence[NewAction], *, queued: Sequence[QueuedWork]
     ) -> None:
         """Refuse actions for which there is no room in the queue now.
 
-        A tenant may fill :data:`TENANT_SHARE` of it. An empty queue takes anything, and any queue
-        takes an audit that adds nothing to it.
+        Any queue takes an audit that adds nothing to it.
 
         Args:
             tenant: Who asks.
             actions: What would be added: neither finished nor pending.
-            queued: Bytes of lanes that wait or run, by tenant.
+            queued: What waits or runs.
 
         Raises:
             QueueFullError: If the queue would be too long.
             TenantQueueFullError: If the tenant's part of it would be.
         """
-        asked = sum(action.lane_bytes for action in actions)
-        if not asked:
+        if not actions:
             return
-        own, total = queued.get(tenant, 0), sum(queued.values())
-        tenant_limit = int(TENANT_SHARE * self._queue_bytes)
-        if own and own + asked > tenant_limit:
-            raise TenantQueueFullError(
-                "queue",
-                expected=f"at most {shown_bytes(tenant_limit)} of predicted memory of a tenant",
-                found=f"{shown_bytes(own)} waiting and {shown_bytes(asked)} asked for",
-                remedy="Ask again when some of your audits have ended.",
-                retry_after_seconds=RETRY_SECONDS,
+        asked = [
+            QueuedWork(
+                tenant=tenant, group_key=action.group_key, lanes=1, lane_bytes=action.lane_bytes
             )
-        if total and total + asked > self._queue_bytes:
-            raise QueueFullError(
-                "queue",
-                expected=f"at most {shown_bytes(self._queue_bytes)} of predicted memory",
-                found=f"{shown_bytes(total)} waiting and {shown_bytes(asked)} asked for",
-                remedy="Ask again later.",
-                retry_after_seconds=RETRY_SECONDS,
-            )
+            for action in actions
+        ]
+        for limit in self._limits:
+            limit.require(tenant, asked, queued=queued)
 
     def forecast(self, actions: Sequence[NewAction]) -> MemoryForecast:
         """Return what actions should need, the largest of them alone and the largest group."""

@@ -84,6 +84,7 @@ class Limits(BaseModel):
     parse_wall_seconds: Seconds = 30
     live_audits: Positive = 64
     queue_bytes: Positive = 256 * GIBIBYTE
+    queue_seconds: Seconds = 24 * 3600
     audit_seconds: Seconds = 24 * 3600
     audit_seconds_max: Seconds = 7 * 24 * 3600
 

@@ -31,6 +31,7 @@ from service.notices import Notices
 from service.operations import AuditOperations
 from service.paging import PageTokens
 from service.planning import AuditPlanner
+from service.queue_limit import PredictedBytes, PredictedSeconds, QueueLimit
 from service.records.audits import SqlAudits
 from service.records.base import CatalogueRecords
 from service.records.checks import SqlLogChecks
@@ -261,7 +262,7 @@ def open_jobs(host: Host) -> Jobs:
                 planner=planner,
                 memory=memory,
                 max_lanes=config.max_lanes,
-                queue_bytes=config.limits.queue_bytes,
+                limits=_queue_limits(config, seconds, overview),
             ),
         ),
         planner=planner,
@@ -293,6 +294,19 @@ def open_jobs(host: Host) -> Jobs:
         notices=notices,
         overview=overview,
         host=host,
+    )
+
+
+def _queue_limits(
+    config: ServiceConfig, seconds: GroupSeconds, overview: Overview
+) -> tuple[QueueLimit, ...]:
+    """Return how much may wait, by the settings."""
+    predicted = PredictedSeconds(
+        measured=seconds, workers=lambda: overview.workers, max_lanes=config.max_lanes
+    )
+    return (
+        QueueLimit(measure=PredictedBytes(), most=config.limits.queue_bytes),
+        QueueLimit(measure=predicted, most=config.limits.queue_seconds),
     )
 
 

@@ -192,7 +192,7 @@ class Submission:
             self._admission.capacity.admit(
                 tenant,
                 [action for action in waiting if action.key not in pending],
-                queued=self._reader.queued_bytes(),
+                queued=self._reader.queued(),
             )
         except (QueueFullError, TenantQueueFullError) as error:
             self._telemetry.rejected(error.code.lower())

@@ -245,6 +245,16 @@ class QueueRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueuedWork:
+    """Actions of one tenant and group key that wait or run: a lane each, and their bytes."""
+
+    tenant: str
+    group_key: Digest
+    lanes: int
+    lane_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """The group that was leased, if any, and when one that waits for lanes may start.
 
@@ -346,8 +356,8 @@ class AuditReader(Protocol):
     def pending(self, tenant: str, keys: Collection[ActionKey]) -> frozenset[ActionKey]:
         """Return those of the actions that wait or run already, for other audits."""
 
-    def queued_bytes(self) -> Mapping[str, int]:
-        """Return the predicted bytes of lanes that wait or run, by tenant."""
+    def queued(self) -> Sequence[QueuedWork]:
+        """Return what waits or runs."""
 
 
 class LogCheckRecords(Protocol):

@@ -1,7 +1,7 @@
 """What is asked about audits, in SQL."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, final
 
 from sqlalchemy import Connection, Row, func, select
@@ -13,7 +13,7 @@ from service.failures import failure_from
 from service.records.checks import CHECK, found_by
 from service.records.engine import Database
 from service.records.history import events_after, progress_of
-from service.records.jobs import ActionRow, AuditRow, EventRow, JobKind
+from service.records.jobs import ActionRow, AuditRow, EventRow, JobKind, QueuedWork
 from service.records.log_audits import AuditOfLog
 from service.records.plans import find_actions
 from service.records.tables import action, audit, audit_action, operation
@@ -141,18 +141,24 @@ class SqlAuditReader:
         found = self._database.read(lambda connection: find_actions(connection, tenant, list(keys)))
         return frozenset(key for key, row in found.items() if row.state in PENDING_ACTIONS)
 
-    def queued_bytes(self) -> Mapping[str, int]:
-        """Return the predicted bytes of lanes that wait or run, by tenant."""
-        return self._database.read(_queued_bytes)
+    def queued(self) -> Sequence[QueuedWork]:
+        """Return what waits or runs."""
+        return self._database.read(_queued)
 
 
-def _queued_bytes(connection: Connection) -> dict[str, int]:
+def _queued(connection: Connection) -> tuple[QueuedWork, ...]:
+    by = (action.c.tenant, action.c.group_key)
     query = (
-        select(action.c.tenant, func.sum(action.c.lane_bytes).label("bytes"))
+        select(*by, func.count(), func.sum(action.c.lane_bytes))
         .where(action.c.state.in_(PENDING_ACTIONS))
-        .group_by(action.c.tenant)
+        .group_by(*by)
     )
-    return {row.tenant: int(row.bytes) for row in connection.execute(query)}
+    return tuple(
+        QueuedWork(
+            tenant=tenant, group_key=Digest(group_key), lanes=int(lanes), lane_bytes=int(size)
+        )
+        for tenant, group_key, lanes, size in connection.execute(query)
+    )
 
 
 def audit_row(connection: Connection, tenant: str, audit_id: str) -> AuditRow:

@@ -128,6 +128,12 @@ class Overview:
         with self._lock:
             return self._memory(device)
 
+    @property
+    def workers(self) -> int:
+        """How many workers take groups."""
+        with self._lock:
+            return len(self._workers)
+
     def handed_out(self, group: Assignment) -> None:
         """A worker has a group."""
         with self._lock:

@@ -16,6 +16,7 @@ from service.capacity import Capacity
 from service.errors import RequestIdReusedError, TenantQueueFullError
 from service.metrics import Metrics
 from service.planning import AuditPlanner, PlannedRound
+from service.queue_limit import PredictedBytes, QueueLimit
 from service.records.jobs import NewAction
 from service.scheduler.group_seconds import GroupSeconds
 from service.scheduler.loop import Event
@@ -27,6 +28,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.job_records import TENANT, Records, completion, key, make_action, result
 
 QUEUE = 1000
+LIMIT = QueueLimit(measure=PredictedBytes(), most=QUEUE)
 LOG = sha256(b"log")
 
 
@@ -84,7 +86,12 @@ class Entrance:
             admission=cast(
                 "Admission",
                 OpenDoor(
-                    Capacity(planner=planner, memory=MemoryModel(), max_lanes=8, queue_bytes=QUEUE)
+                    Capacity(
+                        planner=planner,
+                        memory=MemoryModel(),
+                        max_lanes=8,
+                        limits=(LIMIT,),
+                    )
                 ),
             ),
             planner=planner,
