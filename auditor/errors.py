@@ -24,7 +24,9 @@ The tree::
     ├── VerificationError           does not verify
     │   ├── DocumentRefusedError    is not a bundle this version reads
     │   ├── SignatureError          is not signed by a key the reader trusts
+    │   │   └── BackdatedError      is dated when, as a time-stamp token shows, it was not signed
     │   ├── SubjectError            is about other files than those at hand
+    │   ├── ReviewError             lacks a review that is required
     │   └── UndecidedError          could not be checked, which callers treat as *no*
     └── InternalError               a broken invariant: our bug
 
@@ -212,10 +214,22 @@ class SignatureError(VerificationError):
     code = "SIGNATURE_INVALID"
 
 
+class BackdatedError(SignatureError):
+    """A document's own date contradicts a time-stamp token over its signature."""
+
+    code = "BACK_DATED"
+
+
 class SubjectError(VerificationError):
     """The files at hand are not those a signed statement is about."""
 
     code = "SUBJECT_MISMATCH"
+
+
+class ReviewError(VerificationError):
+    """A review that is required is missing, has expired, rejects, or is of another report."""
+
+    code = "REVIEW_MISSING"
 
 
 class UndecidedError(VerificationError):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
+from auditor.attest.authorities import TimestampAuthority, certificate_pem
 from auditor.attest.keys import (
     KeyAlgorithm,
     KeyId,
@@ -22,6 +23,7 @@ from auditor.attest.keys import (
     load_signer,
     public_pem_of,
 )
+from auditor.attest.timestamp import RESPONSE_LIMIT_BYTES
 from auditor.attest.trust import TrustedKey, TrustFile, format_trust, parse_trust
 from auditor.errors import (
     ArtifactMissingError,
@@ -109,7 +111,21 @@ def load_signing_key(
         InternalError: If its signature does not verify.
     """
     private_path, _ = _paths(folder, name)
-    signer = load_signer(_read_private(private_path), password=password)
+    return load_private_key(private_path, password=password)
+
+
+def load_private_key(path: Path, *, password: bytes | None = None) -> Signer:
+    """Load a key by its file; otherwise as :func:`load_signing_key`.
+
+    Raises:
+        ArtifactMissingError: If there is no such key.
+        PreconditionError: If others than the owner may read it.
+        AuthenticationError: If it is encrypted and the password is missing or wrong.
+        InputError: If the file is no private key.
+        UnsupportedError: If it is neither Ed25519 nor P-256.
+        InternalError: If its signature does not verify.
+    """
+    signer = load_signer(_read_private(path), password=password)
     check_signer(signer)
     return signer
 
@@ -203,7 +219,41 @@ def add_trusted_key(path: Path, key: TrustedKey) -> TrustFile:
         ConflictError: If the key is in it already.
         InputError: If the file is malformed or cannot be written.
     """
-    trust = trust_or_empty(path).with_key(key)
+    return _write_trust(path, trust_or_empty(path).with_key(key))
+
+
+def add_trusted_authority(path: Path, authority: TimestampAuthority) -> TrustFile:
+    """Add a time-stamping authority to a trust file, which is made if there is none.
+
+    Raises:
+        ConflictError: If one of this name is in it already.
+        InputError: If the file is malformed or cannot be written.
+    """
+    return _write_trust(path, trust_or_empty(path).with_authority(authority))
+
+
+def read_authority(path: Path) -> str:
+    """Return an authority's certificates in PEM, without comments around them.
+
+    Raises:
+        ArtifactMissingError: If there is no such file.
+        InputError: If it has no certificate, or a malformed one.
+    """
+    text = _read(path, limit=KEY_LIMIT_BYTES).decode("utf-8", errors="replace")
+    return certificate_pem(text, where=str(path))
+
+
+def read_answer(path: Path) -> bytes:
+    """Return a time-stamping authority's answer, not checked.
+
+    Raises:
+        ArtifactMissingError: If there is no such file.
+        InputError: If it is too large for one.
+    """
+    return _read(path, limit=RESPONSE_LIMIT_BYTES)
+
+
+def _write_trust(path: Path, trust: TrustFile) -> TrustFile:
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         replace(path, format_trust(trust), mode=PUBLIC_MODE)

@@ -21,6 +21,7 @@ sys.modules.setdefault("torchvision", cast(ModuleType, None))
 
 if TYPE_CHECKING:
     from tests.support.postgres import PostgresServer
+    from tests.support.timestamps import Authority
 
 settings.register_profile(
     "project",
@@ -64,6 +65,14 @@ def postgres() -> "Iterator[PostgresServer]":
 
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
+    """Make one time-stamping authority for the tests of this process; they need ``openssl``."""
+    from tests.support.timestamps import make_authority
+
+    return make_authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

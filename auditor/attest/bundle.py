@@ -89,6 +89,45 @@ class Bundle(Record):
         """
         return decode_base64(self.dsse_envelope.payload, where="bundle.dsseEnvelope.payload")
 
+    @property
+    def signature(self) -> bytes:
+        """The signature of the key that the bundle names: what time-stamp tokens are over.
+
+        Raises:
+            DocumentRefusedError: If there is none, or it is not base64 in its only spelling.
+        """
+        hint = self.verification_material.public_key.hint
+        for index, entry in enumerate(self.dsse_envelope.signatures):
+            if entry.keyid == hint:
+                return decode_base64(
+                    entry.sig, where=f"bundle.dsseEnvelope.signatures[{index}].sig"
+                )
+        raise DocumentRefusedError(
+            "bundle.dsseEnvelope.signatures",
+            expected=f"a signature by key {hint[:16]}, which the bundle names",
+            found="none",
+            remedy="Pass the file exactly as it was issued.",
+        )
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """The time-stamp tokens: RFC 3161 answers in DER, not checked.
+
+        Raises:
+            DocumentRefusedError: If one is not base64 in its only spelling.
+        """
+        material = self.verification_material.timestamps
+        found = () if material is None else material.rfc3161_timestamps
+        return tuple(
+            decode_base64(entry.signed_timestamp, where=token_place(index))
+            for index, entry in enumerate(found)
+        )
+
+
+def token_place(index: int) -> str:
+    """Return what a time-stamp token is called in messages."""
+    return f"bundle.verificationMaterial.timestampVerificationData.rfc3161Timestamps[{index}]"
+
 
 def sign_report(report: Report, subjects: Sequence[Subject], signer: Signer) -> bytes:
     """Return the signed bundle of a finished report.
@@ -125,6 +164,33 @@ def assemble(envelope: dict[str, object], *, keyid: str, timestamps: Sequence[by
     })
     _require_size(data)
     return data
+
+
+def attach_token(data: bytes, answer: bytes) -> bytes:
+    """Return a bundle with one more time-stamp token; neither is verified here.
+
+    Args:
+        data: The bundle.
+        answer: A TimeStampResp over its signature, in DER.
+
+    Raises:
+        DocumentRefusedError: If ``data`` is no well-formed bundle, or has no room for the token.
+    """
+    bundle = parse_bundle(data)
+    if len(bundle.tokens) == SIGNATURE_LIMIT:
+        raise DocumentRefusedError(
+            token_place(SIGNATURE_LIMIT),
+            expected=f"at most {SIGNATURE_LIMIT} time-stamp tokens",
+            found="one more",
+            remedy="The bundle has tokens enough.",
+        )
+    stamped = assemble(
+        bundle.dsse_envelope.model_dump(mode="json", by_alias=True),
+        keyid=bundle.verification_material.public_key.hint,
+        timestamps=(*bundle.tokens, answer),
+    )
+    parse_bundle(stamped)
+    return stamped
 
 
 def parse_bundle(data: bytes) -> Bundle:
@@ -176,5 +242,5 @@ def _require_size(data: bytes) -> None:
 
 __all__ = [
     "BUNDLE_LIMIT_BYTES", "MEDIA_TYPE", "PAYLOAD_TYPE", "SIGNATURE_LIMIT", "Bundle", "assemble",
-    "parse_bundle", "report_id", "sign_report",
+    "attach_token", "parse_bundle", "report_id", "sign_report", "token_place",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The in-toto Statement: which files a report is about, and the report as its predicate.
+"""The in-toto Statement: what a predicate is about, and the predicate: a report, or a review.
 
 Format: in-toto Attestation Framework, Statement v1.
 """
@@ -9,11 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from auditor.errors import InputError
+from auditor.report.review import REVIEW_PREDICATE_TYPE, Review
 from auditor.report.schema import Report
-from auditor.stagelog.digest import canonical_bytes
+from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.record import DigestField, Name, Record
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+REPORT_SUBJECT = "report"
+"""What the subject of a review is called; its digest is the report's id."""
 
 
 class Subject(Record):
@@ -37,7 +40,7 @@ class ResourceDescriptor(Record):
 
 
 class Statement(Record):
-    """What is signed."""
+    """A report as it is signed."""
 
     type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
     subject: Annotated[tuple[ResourceDescriptor, ...], Field(min_length=1, max_length=10_000)]
@@ -50,12 +53,38 @@ class Statement(Record):
         return tuple(Subject(name=entry.name, digest=entry.digest.sha256) for entry in self.subject)
 
 
+class ReviewStatement(Record):
+    """A review as it is signed; its subject is the report, by its id."""
+
+    type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
+    subject: Annotated[tuple[ResourceDescriptor, ...], Field(min_length=1, max_length=1)]
+    predicate_type: Annotated[
+        Literal["https://stageaudit.dev/attestation/review/v1"], Field(alias="predicateType")
+    ]
+    predicate: Review
+
+
 def build_statement(report: Report, subjects: Sequence[Subject]) -> bytes:
-    """Return the canonical payload to sign.
+    """Return the canonical payload of a report to sign.
 
     Raises:
         InputError: If there is no subject, two have one name, or a figure has no canonical form.
     """
+    return _payload(report, subjects, predicate_type=report.predicate_type)
+
+
+def build_review_statement(review: Review, report: Digest) -> bytes:
+    """Return the canonical payload of a review to sign.
+
+    Args:
+        review: The decision.
+        report: Id of the report that it is about.
+    """
+    subject = Subject(name=REPORT_SUBJECT, digest=report)
+    return _payload(review, [subject], predicate_type=REVIEW_PREDICATE_TYPE)
+
+
+def _payload(predicate: Record, subjects: Sequence[Subject], *, predicate_type: str) -> bytes:
     names = [subject.name for subject in subjects]
     if not names or len(set(names)) != len(names):
         raise InputError(
@@ -69,6 +98,6 @@ def build_statement(report: Report, subjects: Sequence[Subject]) -> bytes:
         "subject": [
             {"name": subject.name, "digest": {"sha256": subject.digest}} for subject in subjects
         ],
-        "predicateType": report.predicate_type,
-        "predicate": report.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "predicateType": predicate_type,
+        "predicate": predicate.model_dump(mode="json", by_alias=True, exclude_none=True),
     })

@@ -1,4 +1,4 @@
-"""``stageaudit.trust.v1``: the keys a reader trusts, and when."""
+"""``stageaudit.trust.v1``: the keys a reader trusts, when, and for what."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
+from auditor.attest.authorities import DAY_SECONDS, TimestampAuthority, certificate_pem
 from auditor.attest.keys import KeyId, keyid_of, normalise_public_pem
 from auditor.errors import AuditorError, ConflictError, InputError
+from auditor.report.review import ReviewRole
 from auditor.stagelog.record import DigestField, Name, Record
 
 TRUST_SCHEMA: Final = "stageaudit.trust.v1"
@@ -21,11 +23,16 @@ class KeyStatus(StrEnum):
 
     ACTIVE = "active"
     RETIRED = "retired"  # signs no more; what it signed within its validity still counts
-    REVOKED = "revoked"  # nothing it ever signed counts
+    REVOKED = "revoked"  # nothing it signed counts but what is proven older than `revoked_at`
 
 
 class TrustedKey(Record):
-    """One key of a trust file."""
+    """One key of a trust file.
+
+    ``signing_time``: whether the signer's word is enough for when something was signed, or only a
+    time-stamp token. ``person`` and ``roles`` bind the key: a review by anybody else, or in another
+    role, does not count.
+    """
 
     keyid: DigestField
     public: Annotated[str, Field(max_length=8192)]  # SubjectPublicKeyInfo in PEM
@@ -33,6 +40,10 @@ class TrustedKey(Record):
     not_before: AwareDatetime | None = None
     not_after: AwareDatetime | None = None
     status: Annotated[KeyStatus, Field(strict=False)] = KeyStatus.ACTIVE
+    revoked_at: AwareDatetime | None = None
+    signing_time: Literal["claimed", "proven"] = "claimed"
+    person: Name | None = None
+    roles: tuple[ReviewRole, ...] = ()  # none: any
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrustedKey":
@@ -44,6 +55,8 @@ class TrustedKey(Record):
             raise ValueError("keyid is not the SHA-256 of the public key")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise ValueError("not_before must lie before not_after")
+        if self.revoked_at and self.status is not KeyStatus.REVOKED:
+            raise ValueError("revoked_at needs status revoked")
         return self
 
     def covers(self, moment: datetime) -> bool:
@@ -53,16 +66,20 @@ class TrustedKey(Record):
 
 
 class TrustFile(Record):
-    """The keys a reader trusts."""
+    """The keys and the time-stamping authorities a reader trusts."""
 
     schema_: Annotated[Literal["stageaudit.trust.v1"], Field(alias="schema")] = TRUST_SCHEMA
     keys: Annotated[tuple[TrustedKey, ...], Field(max_length=1000)] = ()
+    timestamp_authorities: Annotated[tuple[TimestampAuthority, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _unique(self) -> "TrustFile":
         keyids = [key.keyid for key in self.keys]
         if len(set(keyids)) != len(keyids):
             raise ValueError("two entries have one keyid")
+        names = [authority.name for authority in self.timestamp_authorities]
+        if len(set(names)) != len(names):
+            raise ValueError("two authorities have one name")
         return self
 
     def find(self, keyid: str) -> TrustedKey | None:
@@ -85,6 +102,22 @@ class TrustFile(Record):
             )
         return self.model_copy(update={"keys": (*self.keys, key)})
 
+    def with_authority(self, authority: TimestampAuthority) -> "TrustFile":
+        """Return a trust file with one more time-stamping authority.
+
+        Raises:
+            ConflictError: If one of this name is in it already.
+        """
+        present = self.timestamp_authorities
+        if authority.name in {other.name for other in present}:
+            raise ConflictError(
+                f"trust.timestamp_authorities[{authority.name}]",
+                expected="a name that is not listed yet",
+                found="an entry of this name",
+                remedy="Choose another name, or edit the entry in the trust file.",
+            )
+        return self.model_copy(update={"timestamp_authorities": (*present, authority)})
+
 
 def trust_key(
     public_pem: str,
@@ -92,6 +125,8 @@ def trust_key(
     name: str,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
+    person: str | None = None,
+    roles: Sequence[ReviewRole] = (),
 ) -> TrustedKey:
     """Return the entry for a public key.
 
@@ -107,6 +142,43 @@ def trust_key(
             name=name,
             not_before=not_before,
             not_after=not_after,
+            person=person,
+            roles=tuple(roles),
+        )
+    except ValidationError as error:
+        raise _problem(error, where="trust entry") from error
+
+
+def trust_authority(
+    certificates: str,
+    *,
+    name: str,
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+    max_delay_seconds: int = DAY_SECONDS,
+    url: str | None = None,
+) -> TimestampAuthority:
+    """Return the entry for a time-stamping authority.
+
+    Args:
+        certificates: PEM: its root, and what lies below it.
+        name: What it is called when a token verifies.
+        not_before: Earlier tokens do not count.
+        not_after: Tokens of then or later do not count.
+        max_delay_seconds: How much later than a document's own date a token may be.
+        url: Where tokens are asked for.
+
+    Raises:
+        InputError: If there is no root certificate, or name and validity are not acceptable.
+    """
+    try:
+        return TimestampAuthority(
+            name=name,
+            certificates=certificate_pem(certificates, where="certificates"),
+            not_before=not_before,
+            not_after=not_after,
+            max_delay_seconds=max_delay_seconds,
+            url=url,
         )
     except ValidationError as error:
         raise _problem(error, where="trust entry") from error
@@ -154,16 +226,16 @@ def parse_time(text: str, *, where: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InputError(
-            where,
-            expected="an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z",
-            found=text,
-            remedy="Write the time with its zone.",
-        )
-    return moment.astimezone(UTC)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter at the ends of the calendar
+        pass
+    raise InputError(
+        where,
+        expected="an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z",
+        found=text,
+        remedy="Write the time with its zone.",
+    )
 
 
 def _refuse_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,13 +248,14 @@ def _problem(error: ValidationError, *, where: str) -> InputError:
     first = error.errors(include_url=False, include_input=False)[0]
     return InputError(
         ".".join([where, *map(str, first["loc"])]),
-        expected="an entry {keyid, public, name, not_before, not_after, status}",
+        expected="an entry as trust.schema.json describes it",
         found=first["msg"],
-        remedy="Add keys with `stageaudit keys trust PUB.pem --name NAME`.",
+        remedy="Add keys with `stageaudit keys trust PUB.pem --name NAME`, time-stamping "
+        "authorities with `stageaudit keys trust-tsa`.",
     )
 
 
 __all__ = [
-    "TRUST_SCHEMA", "KeyId", "KeyStatus", "TrustFile", "TrustedKey", "format_trust", "parse_time",
-    "parse_trust", "trust_key",
+    "TRUST_SCHEMA", "KeyId", "KeyStatus", "TimestampAuthority", "TrustFile", "TrustedKey",
+    "format_trust", "parse_time", "parse_trust", "trust_authority", "trust_key",
 ]  # fmt: skip

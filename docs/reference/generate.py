@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from auditor.attest.trust import TrustFile
 from auditor.policy.result import GateResult
 from auditor.policy.schema import Policy
+from auditor.report.review import Review
 from auditor.report.schema import Report
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import StageLog
@@ -26,6 +27,7 @@ SCHEMAS: Mapping[str, type[BaseModel]] = {
     "gate.schema.json": GateResult,
     "policy.schema.json": Policy,
     "report.schema.json": Report,
+    "review.schema.json": Review,
     "stagelog.schema.json": StageLog,
     "trust.schema.json": TrustFile,
 }

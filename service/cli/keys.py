@@ -8,20 +8,25 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from auditor.attest.authorities import DAY_SECONDS
 from auditor.attest.keys import KeyAlgorithm
-from auditor.attest.trust import TrustedKey, parse_time, trust_key
+from auditor.attest.trust import TrustedKey, TrustFile, parse_time, trust_authority, trust_key
 from service.cli.output import JsonOption, console, emit
+from service.cli.roles import Role
 from service.config import config_folder, load_service_config
 from service.keys import (
     TRUST_FILE,
     StoredKey,
+    add_trusted_authority,
     add_trusted_key,
     create_signing_key,
     describe_signing_key,
     has_signing_key,
+    read_authority,
     read_public_key,
     trust_or_empty,
 )
+from service.timestamping import checked_url
 
 app = typer.Typer(no_args_is_help=True, help="Make a signing key; say whose keys are trusted.")
 
@@ -80,13 +85,21 @@ def init(
 
 @app.command("list")
 def list_keys(trust: TrustOption = None, as_json: JsonOption = False) -> None:
-    """List the keys that are trusted."""
+    """List the keys and the time-stamping authorities that are trusted."""
     trust_file = trust or config_folder() / TRUST_FILE
-    keys = trust_or_empty(trust_file).keys
+    found = trust_or_empty(trust_file)
+    authorities = [
+        authority.model_dump(mode="json", exclude_none=True)
+        for authority in found.timestamp_authorities
+    ]
     emit(
-        {"trust_path": str(trust_file), "keys": [_plain(key) for key in keys]},
+        {
+            "trust_path": str(trust_file),
+            "keys": [_plain(key) for key in found.keys],
+            "timestamp_authorities": authorities,
+        },
         as_json=as_json,
-        human=lambda: _print_list(keys, trust_file),
+        human=lambda: _print_list(found, trust_file),
     )
 
 
@@ -102,6 +115,13 @@ def trust_public_key(
     not_after: Annotated[
         str | None, typer.Option(metavar="TIME", help="Reports dated then or later do not verify.")
     ] = None,
+    person: Annotated[
+        str | None, typer.Option(help="Reviews by this key must name this person.")
+    ] = None,
+    role: Annotated[
+        list[Role] | None,
+        typer.Option(help="A role in which this key may review; repeatable. Default: any."),
+    ] = None,
     trust: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,12 +132,70 @@ def trust_public_key(
         name=name,
         not_before=parse_time(not_before, where="--not-before") if not_before else None,
         not_after=parse_time(not_after, where="--not-after") if not_after else None,
+        person=person,
+        roles=[each.value for each in role or ()],
     )
     add_trusted_key(trust_file, key)
     emit(
         {"trust_path": str(trust_file), **_plain(key)},
         as_json=as_json,
         human=lambda: _print_trusted(key, trust_file),
+    )
+
+
+@app.command("trust-tsa")
+def trust_timestamp_authority(
+    certificates: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHAIN.pem",
+            help="Its root certificate and those below it. With its own time-stamping certificate, "
+            "only that one may sign.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="What it is called when a token verifies.")],
+    url: Annotated[str | None, typer.Option(help="Where `timestamp` asks for tokens.")] = None,
+    not_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Earlier tokens do not count.")
+    ] = None,
+    not_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Tokens of then or later do not count.")
+    ] = None,
+    max_delay: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            help="How much later than a report's own date its token may be; a report that was "
+            "stamped later counts as dated back.",
+        ),
+    ] = DAY_SECONDS,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trust a time-stamping authority (RFC 3161): its tokens prove when something was signed."""
+    trust_file = trust or config_folder() / TRUST_FILE
+    authority = trust_authority(
+        read_authority(certificates),
+        name=name,
+        url=None if url is None else checked_url(url, where="--url"),
+        not_before=parse_time(not_before, where="--not-before") if not_before else None,
+        not_after=parse_time(not_after, where="--not-after") if not_after else None,
+        max_delay_seconds=max_delay,
+    )
+    add_trusted_authority(trust_file, authority)
+
+    def human() -> None:
+        _print_line(f"Trusted time-stamping authority {authority.name}")
+        for certificate in authority.chain:
+            _print_line(f"  {certificate.subject.rfc4514_string()}")
+        _print_line(f"in {trust_file}")
+
+    emit(
+        {"trust_path": str(trust_file), **authority.model_dump(mode="json", exclude_none=True)},
+        as_json=as_json,
+        human=human,
     )
 
 
@@ -143,7 +221,10 @@ def _print_trusted(key: TrustedKey, trust_file: Path) -> None:
     _print_line(f"in {trust_file}")
 
 
-def _print_list(keys: tuple[TrustedKey, ...], trust_file: Path) -> None:
+def _print_list(trust: TrustFile, trust_file: Path) -> None:
+    keys = trust.keys
+    for authority in trust.timestamp_authorities:
+        _print_line(f"time-stamping authority {authority.name}: {authority.url or 'no address'}")
     if not keys:
         _print_line(f"No keys are trusted yet ({trust_file}).")
         _print_line("Add one with `stageaudit keys trust PUB.pem --name NAME`.")

@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, str] = {
     "repair": "service.cli.repair:repair",
     "bisect": "service.cli.bisect:bisect",
     "verify": "service.cli.verify:verify",
+    "timestamp": "service.cli.timestamp:timestamp",
+    "review": "service.cli.review:review",
     "gate": "service.cli.gate:gate",
     "policy": "service.cli.policy:app",
     "keys": "service.cli.keys:app",
@@ -45,7 +47,8 @@ Start with `stageaudit demo`; `stageaudit doctor` checks the installation.
 
 EPILOG = (
     "Exit codes: 0 ok, 1 fail, 2 usage, 3 signature, 4 subject, 6 investigate, 7 refused input, "
-    "8 unreachable, 9 audit failed, 10 policy or 11 baseline does not fit, 130 interrupted."
+    "8 unreachable, 9 audit failed, 10 policy or 11 baseline does not fit, 12 review missing, "
+    "13 back-dated, 130 interrupted."
 )
 
 

@@ -25,11 +25,13 @@ from rich.progress import (
 from auditor.edge.folder import write_durably
 from auditor.errors import (
     AuditorError,
+    BackdatedError,
     BaselineError,
     DocumentRefusedError,
     InternalError,
     NumericalError,
     PolicyError,
+    ReviewError,
     SubjectError,
     UnavailableError,
     VerificationError,
@@ -52,6 +54,8 @@ class ExitCode(IntEnum):
     AUDIT_FAILED = 9
     POLICY = 10
     BASELINE = 11
+    REVIEW = 12
+    BACK_DATED = 13
     INTERRUPTED = 130
 
 
@@ -87,6 +91,10 @@ def exit_code(error: AuditorError) -> ExitCode:
     match error:
         case SubjectError():
             return ExitCode.SUBJECT
+        case ReviewError():
+            return ExitCode.REVIEW
+        case BackdatedError():
+            return ExitCode.BACK_DATED
         case BaselineError():
             return ExitCode.BASELINE
         case PolicyError():

@@ -1,19 +1,32 @@
 """``stageaudit verify``: is this report signed by a key I trust, and about the files I hold?
 
-No torch, no network. Exit codes: 0 verified, 2 usage, 3 signature, 4 subject, 7 refused input.
+No torch, no network. Exit codes: 0 verified, 2 usage, 3 signature, 4 subject, 7 refused input,
+12 a review is missing, 13 back-dated.
 """
 
-from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from auditor.attest.review import VerifiedReview, require_reviews, verify_review
+from auditor.attest.trust import TrustFile
 from auditor.attest.verify import CHECKS, Check, Verification, verify_bundle
-from auditor.errors import VerificationError, printable
+from auditor.edge.clock import SystemClock
+from auditor.errors import VerificationError
 from service.cli.bundle_reader import read_bundle
-from service.cli.output import JsonOption, console, emit
+from service.cli.output import JsonOption, emit
+from service.cli.roles import Role
 from service.cli.trusting import KeyOption, TrustOption, chosen_trust, digests_of
+from service.cli.verify_text import (
+    Told,
+    failure_json,
+    print_failure,
+    print_success,
+    reviews_check,
+    success_json,
+)
 
 
 def verify(
@@ -31,12 +44,32 @@ def verify(
         list[str] | None,
         typer.Option(metavar="NAME", help="A subject you do not have; may be given repeatedly."),
     ] = None,
+    review: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A signed review of the report; repeatable.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    require_review: Annotated[
+        list[Role] | None,
+        typer.Option(help="A role in which somebody must have approved; repeatable."),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say of each check what it compares, why it matters and what it does not show.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a signed report offline: keys, signature, types, contents and files."""
+    """Verify a signed report offline: keys, signature, time, types, contents, files, reviews."""
+    told = Told.EXPLAINED if explain else Told.BRIEFLY
     passed: list[Check] = []
     keys = chosen_trust(trust, key)
     digests = digests_of(files or ())
+    reviews: tuple[VerifiedReview, ...] = ()
+    now = SystemClock().now()
     try:
         verification = verify_bundle(
             read_bundle(bundle),
@@ -45,66 +78,34 @@ def verify(
             allow_missing=frozenset(allow_missing or ()),
             on_check=passed.append,
         )
+        if review or require_review:
+            reviews = _reviews(
+                review or [], keys, report=verification, roles=require_review or [], now=now
+            )
+            passed.append(reviews_check(reviews, now=now))
     except VerificationError:
-        failed = CHECKS[len(passed)]
+        failed = [*CHECKS, "reviews"][len(passed)]
         emit(
-            {"verified": False, "checks": _plain(passed), "failed": failed},
+            failure_json(passed, failed, told=told),
             as_json=as_json,
-            human=lambda: _print_failure(passed, failed),
+            human=lambda: print_failure(passed, failed, told=told),
         )
         raise
-    emit(_result(verification), as_json=as_json, human=lambda: _print_success(verification))
+    emit(
+        success_json(verification, passed, reviews=reviews, now=now, told=told),
+        as_json=as_json,
+        human=lambda: print_success(verification, passed, reviews=reviews, now=now, told=told),
+    )
 
 
-def _plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    return [{"number": c.number, "name": c.name, "detail": c.detail} for c in checks]
-
-
-def _result(verification: Verification) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-    report = verification.report
-    return {
-        "verified": True,
-        "report_id": verification.report_id,
-        "key": {"keyid": verification.key.keyid, "name": verification.key.name},
-        "checks": _plain(verification.checks),
-        "subjects": [
-            {"name": s.name, "digest": s.digest, "outcome": s.outcome}
-            for s in verification.subjects
-        ],
-        "assurance": report.assurance,
-        "limitations": [limitation.model_dump(mode="json") for limitation in report.limitations],
-    }
-
-
-def _print_checks(checks: Sequence[Check]) -> None:
-    for check in checks:
-        console.print(f"[green]ok[/] {check.number} {check.name}: ", end="")
-        _print_text(check.detail)
-
-
-def _print_failure(passed: Sequence[Check], failed: str) -> None:
-    _print_checks(passed)
-    console.print(f"[bold red]no[/] {len(passed) + 1} {failed}")
-
-
-def _print_success(verification: Verification) -> None:
-    report = verification.report
-    _print_checks(verification.checks)
-    console.print(f"\n[bold green]Verified[/] report {verification.report_id}")
-    signed = "" if report.run is None else f", dated {report.run.created}"
-    _print_text(f"signed by {verification.key.name}{signed}; assurance: {report.assurance}")
-    _print_text(report.log.consistency_statement)
-    if report.repair is not None:
-        _print_text(f"repaired model {report.repair.model.digest}: {report.repair.statement}")
-        for row in report.repair.queries:
-            _print_text(f"{row.query}: {row.before:.4g} before, {row.after:.4g} after ({row.unit})")
-    if report.limitations:
-        console.print("\n[bold]What the figures do not say[/]")
-    for limitation in report.limitations:
-        _print_text(f"- {limitation.text} [{limitation.id}]")
-
-
-def _print_text(text: str) -> None:
-    """Print text that others wrote, without what a terminal would obey."""
-    console.print(printable(text), markup=False, soft_wrap=True)
+def _reviews(
+    paths: list[Path],
+    keys: TrustFile,
+    *,
+    report: Verification,
+    roles: list[Role],
+    now: datetime,
+) -> tuple[VerifiedReview, ...]:
+    reviews = tuple(verify_review(read_bundle(path), keys, report=report) for path in paths)
+    require_reviews(reviews, [role.value for role in roles], now=now)
+    return reviews

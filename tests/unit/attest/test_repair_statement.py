@@ -78,7 +78,7 @@ def test_repair_verifies_as_its_own_predicate_type() -> None:
     verification = verify_bundle(signed.bundle, signed.trust, files=FILES)
 
     assert verification.report == report
-    assert verification.checks[4].detail.endswith(REPAIR_PREDICATE_TYPE)
+    assert verification.checks[5].detail.endswith(REPAIR_PREDICATE_TYPE)
 
 
 def test_other_repaired_file_is_refused() -> None:

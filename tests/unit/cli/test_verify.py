@@ -76,7 +76,7 @@ def test_verified_report_prints_checks_and_limitations(
 def test_page_shows_the_checks_that_are_printed() -> None:
     page = (house.ROOT / "docs" / "howto" / "verify.md").read_text()
 
-    shown = re.findall(r"^ok (\d) ([^:]+): ", page, flags=re.MULTILINE)
+    shown = re.findall(r"^ok (\d+) ([^:]+): ", page, flags=re.MULTILINE)
 
     assert shown == [(str(number), name) for number, name in enumerate(CHECKS, start=1)]
 
@@ -138,7 +138,7 @@ def test_missing_file_ends_with_4(desk: Desk, capsys: pytest.CaptureFixture[str]
 
     printed = capsys.readouterr()
     assert code == 4
-    assert "no 8 subjects" in printed.out
+    assert "no 9 subjects" in printed.out
     assert "--allow-missing model.safetensors" in printed.err
 
 

@@ -1,0 +1,105 @@
+"""``stageaudit review``: sign what a named person decided about a report."""
+
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from securesystemslib.signer import Signer
+
+from auditor.attest.review import require_independent, sign_review
+from auditor.attest.trust import parse_time
+from auditor.attest.verify import verify_bundle
+from auditor.edge.clock import SystemClock
+from auditor.errors import AuthenticationError, InputError
+from auditor.report.review import Review, Reviewer
+from service.cli.bundle_reader import read_bundle
+from service.cli.output import JsonOption, console, emit, keep
+from service.cli.roles import Role, Verdict
+from service.cli.trusting import TrustOption, chosen_trust, digests_of
+from service.keys import load_private_key
+
+
+def review(
+    report: Annotated[Path, typer.Argument(help="The signed report.", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME=FILE]...", help="Files it is about, as for `verify`."),
+    ] = None,
+    *,
+    role: Annotated[Role, typer.Option(help="In which role you review.")],
+    name: Annotated[str, typer.Option(help="Your name.")],
+    organisation: Annotated[str, typer.Option(help="For whom you review.")],
+    decision: Annotated[Verdict, typer.Option(help="What you decide.")],
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="What must be met, for --decision conditional; repeatable."),
+    ] = None,
+    comment: Annotated[str | None, typer.Option(help="What you want to say.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When the review ceases to count.")
+    ] = None,
+    key: Annotated[
+        Path, typer.Option(help="Your private key; validators and approvers need their own.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write the signed review here.")],
+    allow_missing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A subject you do not have; may be given repeatedly."),
+    ] = None,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a report, then sign your decision about it, as developer, validator or approver."""
+    verified = verify_bundle(
+        read_bundle(report),
+        chosen_trust(trust, None),
+        files=digests_of(files or ()),
+        allow_missing=frozenset(allow_missing or ()),
+    )
+    signer = _signer(key)
+    require_independent(role.value, signer.public_key.keyid, report=verified)
+    now = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
+    if expires is not None:
+        expires = parse_time(expires, where="--expires").isoformat().replace("+00:00", "Z")
+    try:
+        decided = Review(
+            reviewer=Reviewer(name=name, role=role.value, organisation=organisation),
+            decision=decision.value,
+            conditions=tuple(condition or ()),
+            comment=comment,
+            created=now.replace("+00:00", "Z"),
+            expires=expires,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InputError(
+            ".".join(["review", *map(str, first["loc"])]),
+            expected="a name, an organisation, and conditions if and only if it is conditional",
+            found=first["msg"],
+            remedy="Correct the option.",
+        ) from error
+    keep(sign_review(decided, report=verified.report_id, signer=signer), output)
+    emit(
+        {
+            "report": verified.report_id,
+            "keyid": signer.public_key.keyid,
+            "output": str(output),
+            **decided.model_dump(mode="json", by_alias=True, exclude_none=True),
+        },
+        as_json=as_json,
+        human=lambda: console.print(
+            f"{role.value} {name}: {decision.value} of report {verified.report_id}",
+            markup=False, soft_wrap=True,
+        ),
+    )  # fmt: skip
+
+
+def _signer(key: Path) -> Signer:
+    """Load the reviewer's key, asking for its password if it has one."""
+    try:
+        return load_private_key(key)
+    except AuthenticationError:
+        password: str = typer.prompt(f"Password of {key.name}", hide_input=True, err=True)
+        return load_private_key(key, password=password.encode())

@@ -1,0 +1,76 @@
+"""Asking a time-stamping authority: which addresses, and which answers are none."""
+
+import pytest
+
+from auditor.attest.timestamp import RESPONSE_LIMIT_BYTES
+from auditor.errors import InputError, UnavailableError
+from service.timestamping import ask_authority, checked_url
+from tests.support.time_server import Given, time_server
+
+
+def ask(given: Given) -> bytes:
+    with time_server(given) as url:
+        return ask_authority(url, b"query", timeout_seconds=20)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://time.example/tsr",
+        "https://time.example:8443",
+        "http://127.0.0.1:3161/",
+        "http://localhost",
+        "http://[::1]:3161",
+    ],
+)
+def test_address_is_https_or_of_this_machine(url: str) -> None:
+    assert checked_url(url, where="url") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "time.example",
+        "http://time.example/tsr",
+        "http://127.0.0.1.example/",
+        "file:///etc/passwd",
+        "ftp://time.example",
+        "https://",
+        "https://me:secret@time.example",
+        "https://time.example:port",
+        "http://[::1",
+    ],
+)
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(InputError, match="an https address"):
+        ask_authority(url, b"query", timeout_seconds=20)
+
+
+def test_answer_is_what_the_authority_sent() -> None:
+    given = Given(lambda query: b"answer to " + query)
+
+    assert ask(given) == b"answer to query"
+    assert given.asked == ["application/timestamp-query"]
+
+
+REFUSED = {
+    "status": Given(lambda _: b"", status=503),
+    "type": Given(lambda _: b"<html>", kind="text/html"),
+    "size": Given(lambda _: b"x" * (RESPONSE_LIMIT_BYTES + 1)),
+    "redirect": Given(lambda _: b"", status=302, headers={"Location": "https://elsewhere.example"}),
+}
+
+
+@pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_no_answer_is_unavailable(given: Given) -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
+        ask(given)
+
+
+def test_nobody_at_the_address_is_unavailable() -> None:
+    with time_server(Given(lambda _: b"")) as url:
+        pass
+
+    with pytest.raises(UnavailableError, match="can be stamped at any time"):
+        ask_authority(url, b"query", timeout_seconds=20)
