@@ -1,6 +1,7 @@
 """``stageaudit demo`` from end to end; its artifacts work with the other commands."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.integration.test_sigstore_bundle import MODULES, needs_sigstore
+from tests.support.recipes import read_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +77,41 @@ def test_kept_report_verifies_with_the_command(demo: Demo) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verified"]
+
+
+def verifier_we_did_not_write(name: str) -> list[str]:
+    """Return the command that runs a recipe of the page on verifying in the demo's folder."""
+    text = read_recipe("docs/howto/verify.md", name)
+    report, key = "report.json", "service/keys/signing.pub.pem"
+    match name:
+        case "openssl":
+            # The page names the files otherwise, and has them all in one folder.
+            text = text.replace("bundle=report.sigstore.json", f"bundle={report}")
+            text = text.replace("key=signer.pub.pem", f"key={key}")
+            return ["sh", "-c", text.replace("for file in stagelog.json", "for file in")]
+        case "sigstore":
+            return ["node", "-e", text.replace("slice(2)", "slice(1)"), report, key]
+        case _:
+            return [sys.executable, "-c", text, report, key]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("openssl", marks=pytest.mark.tool("openssl")),
+        pytest.param("sigstore", marks=[pytest.mark.tool("node"), needs_sigstore]),
+        "securesystemslib",
+    ],
+)
+def test_kept_report_verifies_with_verifiers_we_did_not_write(demo: Demo, name: str) -> None:
+    done = subprocess.run(
+        verifier_we_did_not_write(name),
+        cwd=demo.folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "NODE_PATH": str(MODULES)},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Signature Verified" in done.stdout or "attestation/report/v1" in done.stdout
 
 
 def test_kept_request_is_answered_again_here_with_the_exact_truth(demo: Demo) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from sigstore_models.bundle.v1 import Bundle
 
-from auditor.attest.bundle import assemble
+from auditor.attest.bundle import assemble, attach_token, parse_bundle
 from auditor.attest.keys import KeyAlgorithm, generate_key
 from auditor.attest.statement import build_statement
 from tests.support.house import ROOT
 from tests.support.recipes import read_recipe
 from tests.support.reports import SUBJECTS, make_report, make_signed
+from tests.support.timestamps import Authority, make_authority
 
 RECIPE = read_recipe("docs/howto/verify.md", "sigstore")
 MODULES = ROOT / ".tools" / "node_modules"
@@ -49,14 +50,18 @@ def test_sigstores_models_parse_a_time_stamp_token() -> None:
     assert [token.signed_timestamp for token in timestamps.rfc3161_timestamps] == [b"token"]
 
 
-def run_recipe(folder: Path, bundle: bytes, public_pem: str) -> subprocess.CompletedProcess[str]:
+def run_recipe(
+    folder: Path, bundle: bytes, public_pem: str, *, authority: str = ""
+) -> subprocess.CompletedProcess[str]:
     (folder / "verify.cjs").write_text(RECIPE)
     (folder / "report.sigstore.json").write_bytes(bundle)
     (folder / "signer.pub.pem").write_text(public_pem)
     if not (folder / "node_modules").exists():
         (folder / "node_modules").symlink_to(MODULES)
+    (folder / "authority.pem").write_text(authority)
+    certificates = ["authority.pem"] if authority else []
     return subprocess.run(
-        ["node", "verify.cjs", "report.sigstore.json", "signer.pub.pem"],
+        ["node", "verify.cjs", "report.sigstore.json", "signer.pub.pem", *certificates],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -102,3 +107,40 @@ def test_sigstores_verifier_refuses_another_key(tmp_path: Path) -> None:
 
     assert result.returncode != 0
     assert "signed by another key" in result.stderr
+
+
+@pytest.mark.tool("node")
+@pytest.mark.tool("openssl")
+@needs_sigstore
+@pytest.mark.parametrize("key", ["ec", "rsa"])
+def test_sigstores_verifier_accepts_our_time_stamps(tmp_path: Path, key: str) -> None:
+    (tmp_path / "authority").mkdir()
+    authority = make_authority(tmp_path / "authority", key=key)
+    signed = make_signed()
+    stamped = authority.stamp(signed.bundle)
+    public = signed.pair.public_pem
+
+    result = run_recipe(tmp_path, stamped, public, authority=authority.chain)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    unstamped = run_recipe(tmp_path, signed.bundle, public, authority=authority.chain)
+    assert "expected 1 timestamps, got 0" in unstamped.stderr
+
+
+@pytest.mark.tool("node")
+@pytest.mark.tool("openssl")
+@needs_sigstore
+def test_sigstores_verifier_refuses_a_token_of_another_signature(
+    tmp_path: Path, authority: Authority
+) -> None:
+    token = parse_bundle(authority.stamp(make_signed().bundle)).tokens[0]
+    signed = make_signed()
+
+    result = run_recipe(
+        tmp_path,
+        attach_token(signed.bundle, token),
+        signed.pair.public_pem,
+        authority=authority.chain,
+    )
+
+    assert "TIMESTAMP_ERROR" in result.stderr

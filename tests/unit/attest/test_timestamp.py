@@ -10,6 +10,7 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+from rfc3161_client import decode_timestamp_response
 
 from auditor.attest.bundle import SIGNATURE_LIMIT, attach_token, parse_bundle
 from auditor.attest.timestamp import (
@@ -206,6 +207,19 @@ def test_every_byte_of_an_answer_matters(tmp_path: Path, key: str) -> None:
     assert accepted == []
     for certificates in (keeper.root, keeper.chain):
         assert prove(answer, certificates=certificates).accuracy == timedelta(seconds=1.5)
+
+
+def test_words_of_an_authority_are_left_out(authority: Authority) -> None:
+    answer = granted_response(authority.answer(timestamp_query(SIGNATURE)))
+    token = decode_timestamp_response(answer).time_stamp_token()
+    words = b"\x0c\x0eOperation Okay"
+    status = b"\x02\x01\x00\x30" + bytes([len(words)]) + words
+    content = b"\x30" + bytes([len(status)]) + status + token
+    talkative = b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+    assert granted_response(talkative) == answer
+    with pytest.raises(SignatureError):
+        prove(talkative, certificates=authority.root)
 
 
 @given(data=st.data())
