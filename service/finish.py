@@ -20,6 +20,7 @@ from auditor.stagelog.digest import Digest
 from service.planning import AuditPlanner
 from service.records.jobs import ActionRow, AuditReader, AuditRow, SignedReport
 from service.scheduler.states import AuditState
+from service.stamping import Stamper
 
 Outcome = Literal["succeeded", "failed", "cancelled", "under way"]
 _OUTCOMES: Mapping[AuditState, Outcome] = {
@@ -43,6 +44,7 @@ class ReportSigner:
         reader: Knows the other audits of the log.
         signer: The service's key.
         clock: Says when the report was made.
+        stamper: Has its time proven by somebody else.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class ReportSigner:
         reader: AuditReader,
         signer: Signer,
         clock: Clock,
+        stamper: Stamper,
     ) -> None:
         self._blobs = blobs
         self._reader = reader
         self._planner = planner
         self._signer = signer
         self._clock = clock
+        self._stamper = stamper
 
     def sign(
         self, audit: AuditRow, figures: Digest, *, actions: Sequence[ActionRow]
@@ -86,7 +90,8 @@ class ReportSigner:
         )
         figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
         report = figured.model_copy(update={"run": facts})
-        bundle = sign_report(report, self._subjects(report, actions), self._signer)
+        subjects = self._subjects(report, actions)
+        bundle = self._stamper.stamp(sign_report(report, subjects, self._signer))
         parts = (report.examples, None if report.repair is None else report.repair.model)
         attachments = {
             Digest(part.digest): self._blobs.size(Digest(part.digest))

@@ -55,6 +55,7 @@ from service.scheduler.setbacks import Setbacks
 from service.servicers.admin import AdminServicer
 from service.servicers.audit import AuditServicer
 from service.servicers.operations import OperationsServicer
+from service.stamping import open_stamper
 from service.submission import AuditLimits, Submission
 from service.telemetry import Telemetry
 from service.threads import Threads
@@ -200,7 +201,12 @@ def open_jobs(host: Host) -> Jobs:
     telemetry.queue_limit(config.limits.queue_bytes)
     planner = AuditPlanner(host.objects, activations=Activations(host.sandbox, host.objects).of)
     finisher = ReportSigner(
-        host.objects, planner=planner, reader=reader, signer=host.signer, clock=clock
+        host.objects,
+        planner=planner,
+        reader=reader,
+        signer=host.signer,
+        clock=clock,
+        stamper=open_stamper(config.timestamp, clock=clock, metrics=host.metrics),
     )
     judge = LogJudge(host.objects, planner=planner)
     rounds = Rounds(

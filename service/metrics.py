@@ -199,6 +199,9 @@ class Metrics:
         )
 
     def _add_process_metrics(self) -> None:
+        self.timestamps = self._counter(
+            "stageaudit_timestamps_total", "Reports to be time-stamped, by result.", ("result",)
+        )
         self.signatures = self._counter(
             "stageaudit_signatures_total", "Reports signed, by result.", ("result",)
         )

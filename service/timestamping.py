@@ -72,7 +72,7 @@ def ask_authority(url: str, query: bytes, *, timeout_seconds: float) -> bytes:
             body: bytes = answer.read(RESPONSE_LIMIT_BYTES + 1)
     except HTTPError as error:
         raise _unavailable(url, f"HTTP status {error.code}") from error
-    except (URLError, HTTPException, OSError) as error:
+    except (URLError, HTTPException, OSError, ValueError) as error:  # the last: odd host names
         raise _unavailable(
             url, str(getattr(error, "reason", error)) or type(error).__name__
         ) from error
