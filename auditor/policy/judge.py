@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never, final
 
+from auditor.attest.assurance import assurance_of
+from auditor.attest.review import VerifiedReview
 from auditor.errors import PolicyError
 from auditor.policy.bounds import judge_effects, judge_value
 from auditor.policy.facts import (
@@ -16,6 +18,7 @@ from auditor.policy.facts import (
     judge_registration,
     judge_verdicts,
 )
+from auditor.policy.people import judge_reviews
 from auditor.policy.released import as_released
 from auditor.policy.result import Finding, GateResult, Outcome, PolicyIdentity, worst
 from auditor.policy.schema import (
@@ -27,6 +30,7 @@ from auditor.policy.schema import (
     Policy,
     PrecisionRule,
     RegisteredRule,
+    ReviewsRule,
     Rule,
     ValueRule,
     VerdictRule,
@@ -38,10 +42,11 @@ from auditor.stagelog.digest import Digest, digest_of
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A verified report: its content and the digest of what was signed."""
+    """A verified report: its content, the digest of what was signed, and its verified reviews."""
 
     report: Report
     id: Digest
+    reviews: tuple[VerifiedReview, ...] = ()
 
 
 def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datetime) -> GateResult:
@@ -61,6 +66,7 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
     case = _Case(
         report=as_released(judged.report),
         baseline=None if baseline is None else as_released(baseline.report),
+        reviews=judged.reviews,
         policy_digest=digest,
         now=now,
     )
@@ -75,7 +81,7 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
         report=judged.id,
         baseline=None if baseline is None else baseline.id,
         model="audited" if judged.report.repair is None else "repaired",
-        assurance=judged.report.assurance,
+        assurance=assurance_of(judged.reviews, now=now),
         findings=findings,
         created=_text(now),
     )
@@ -88,6 +94,7 @@ class _Case:
 
     report: Report
     baseline: Report | None
+    reviews: tuple[VerifiedReview, ...]
     policy_digest: Digest
     now: datetime
 
@@ -112,6 +119,8 @@ def _findings(rule: Rule, case: _Case) -> Iterator[Finding]:
             return judge_estimator(rule, case.report)
         case RegisteredRule():
             return judge_registration(rule, case.report, policy_digest=case.policy_digest)
+        case ReviewsRule():
+            return judge_reviews(rule, case.reviews, now=case.now)
         case _:
             assert_never(rule)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from auditor.effects import Verdict
+from auditor.report.review import ReviewRole
 from auditor.stagelog.record import Figure, Name, Record
 
 POLICY_SCHEMA: Final = "stageaudit.policy.v1"
@@ -126,6 +127,19 @@ class RegisteredRule(_Rule):
     check: Literal["registered"]
 
 
+class ReviewsRule(_Rule):
+    """Somebody in this role has approved the report; whoever rejects it fails it.
+
+    An approval that is missing, has expired or is older than ``at_most_days`` fails. One under
+    conditions is investigated, unless ``conditions: accept``.
+    """
+
+    check: Literal["reviews"]
+    role: ReviewRole
+    at_most_days: Annotated[float, Field(gt=0)] | None = None
+    conditions: Literal["investigate", "accept"] = "investigate"
+
+
 Rule = Annotated[
     EffectRule
     | ValueRule
@@ -135,7 +149,8 @@ Rule = Annotated[
     | BoundModelRule
     | AgeRule
     | EstimatorRule
-    | RegisteredRule,
+    | RegisteredRule
+    | ReviewsRule,
     Field(discriminator="check"),
 ]
 

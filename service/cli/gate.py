@@ -1,15 +1,17 @@
 """``stageaudit gate``: may this release go out, by this policy and its signed report?
 
 Offline, from files. Exit codes: 0 pass, 1 fail, 6 investigate; 3 signature, 4 subject, 7 refused
-input, 10 the policy does not fit the report, 11 nor the baseline.
+input, 10 the policy does not fit the report, 11 nor the baseline, 12 a review is of another report.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from auditor.attest.review import verify_review
 from auditor.attest.trust import TrustFile
 from auditor.attest.verify import verify_bundle
 from auditor.edge.clock import SystemClock
@@ -45,6 +47,10 @@ def gate(
     baseline: Annotated[
         Path | None, typer.Option(help="The signed report of the last release, to compare with.")
     ] = None,
+    review: Annotated[
+        list[Path] | None,
+        typer.Option(help="A signed review of the report, for rules about reviews; repeatable."),
+    ] = None,
     trust: TrustOption = None,
     key: KeyOption = None,
     allow_missing: Annotated[
@@ -66,7 +72,11 @@ def gate(
     """
     rules, keys = read_policy(policy), chosen_trust(trust, key)
     judged = _verified(
-        report, keys, files=digests_of(files or ()), allow_missing=frozenset(allow_missing or ())
+        report,
+        keys,
+        files=digests_of(files or ()),
+        allow_missing=frozenset(allow_missing or ()),
+        reviews=review or (),
     )
     compared = None if baseline is None else _verified(baseline, keys)
     result = judge(rules, judged, baseline=compared, now=SystemClock().now())
@@ -84,9 +94,14 @@ def _verified(
     *,
     files: dict[str, Digest] | None = None,
     allow_missing: frozenset[str] = frozenset(),
+    reviews: Sequence[Path] = (),
 ) -> Judged:
     found = verify_bundle(read_bundle(path), keys, files=files or {}, allow_missing=allow_missing)
-    return Judged(report=found.report, id=found.report_id)
+    return Judged(
+        report=found.report,
+        id=found.report_id,
+        reviews=tuple(verify_review(read_bundle(path), keys, report=found) for path in reviews),
+    )
 
 
 def _print(result: GateResult) -> None:

@@ -35,6 +35,10 @@ def time_server(given: Given) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            given.asked.append("GET")
+            self.send_error(405)
+
         def log_message(self, *_: object) -> None:
             pass
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from auditor.attest.trust import TrustFile, format_trust
+from auditor.attest.trust import TrustedKey, TrustFile, format_trust
 from auditor.report.schema import Report
 from auditor.stagelog.digest import digest_of
 from service.cli.policy_file import read_policy
 from tests.support.reports import Signed, make_effect, make_report, make_signed
+from tests.support.reviews import Person
 from tests.unit.cli.test_verify import leave
 
 RULE = {"name": "no cue", "check": "effect", "query": "cue", "at_most": 0.4}
@@ -39,11 +40,15 @@ class Desk:
 
     def report(self, report: Report | None = None, name: str = "report.json") -> Path:
         signed: Signed = make_signed(report=report)
-        self._keys.append(signed.entry)
-        self.trust.write_bytes(format_trust(TrustFile(keys=tuple(self._keys))))
+        self.believe(signed.entry)
         path = self.folder / name
         path.write_bytes(signed.bundle)
         return path
+
+    def believe(self, entry: TrustedKey) -> None:
+        """Add a key to the trust file."""
+        self._keys.append(entry)
+        self.trust.write_bytes(format_trust(TrustFile(keys=tuple(self._keys))))
 
     def gate(self, policy: Path, report: Path, *arguments: object) -> int:
         return leave("gate", policy, report, "--trust", self.trust, *arguments)
@@ -160,3 +165,17 @@ def test_a_wrong_policy_names_the_field(
 ) -> None:
     assert leave("policy", "check", desk.policy(**changes)) == 7
     assert message in capsys.readouterr().err
+
+
+def test_reviews_are_verified_and_judged(desk: Desk) -> None:
+    report, ada = desk.report(), Person()
+    policy = desk.policy({"name": "validated", "check": "reviews", "role": "validator"})
+    review = desk.folder / "review.json"
+    review.write_bytes(ada.sign(report.read_bytes()))
+
+    assert desk.gate(policy, report) == 1
+    assert desk.gate(policy, report, "--review", review) == 3
+    desk.believe(ada.entry())
+    assert desk.gate(policy, report, "--review", review) == 0
+    other = desk.report(make_report(purpose="another"), name="other.json")
+    assert desk.gate(policy, other, "--review", review) == 12

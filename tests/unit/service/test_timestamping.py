@@ -58,7 +58,6 @@ REFUSED = {
     "status": Given(lambda _: b"", status=503),
     "type": Given(lambda _: b"<html>", kind="text/html"),
     "size": Given(lambda _: b"x" * (RESPONSE_LIMIT_BYTES + 1)),
-    "redirect": Given(lambda _: b"", status=302, headers={"Location": "https://elsewhere.example"}),
 }
 
 
@@ -66,6 +65,15 @@ REFUSED = {
 def test_what_is_no_answer_is_unavailable(given: Given) -> None:
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
         ask(given)
+
+
+def test_redirect_is_not_followed() -> None:
+    elsewhere = Given(lambda _: b"answer")
+
+    with time_server(elsewhere) as url, pytest.raises(UnavailableError, match="status 302"):
+        ask(Given(lambda _: b"", status=302, headers={"Location": url}))
+
+    assert elsewhere.asked == []
 
 
 def test_nobody_at_the_address_is_unavailable() -> None:
