@@ -72,6 +72,8 @@ pytest: $(STAMP)
 BENCH_FLAGS ?=
 bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python -m benchmarks.verify_speed $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.mutated_bundles $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.import_model $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.retrain_vs_eager $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.replay_memory $(BENCH_FLAGS)

@@ -8,7 +8,7 @@ import base64
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from securesystemslib.signer import Signer
 
 from auditor.attest.canonical import decode_base64, parse_canonical, read_record
@@ -57,7 +57,8 @@ class TimestampVerificationData(Record):
     """Proof of when the signature existed."""
 
     rfc3161_timestamps: Annotated[
-        tuple[Rfc3161Timestamp, ...], Field(alias="rfc3161Timestamps", max_length=SIGNATURE_LIMIT)
+        tuple[Rfc3161Timestamp, ...],
+        Field(alias="rfc3161Timestamps", min_length=1, max_length=SIGNATURE_LIMIT),
     ]
 
 
@@ -69,6 +70,14 @@ class VerificationMaterial(Record):
     timestamps: Annotated[
         TimestampVerificationData | None, Field(alias="timestampVerificationData")
     ] = None
+
+    @field_validator("timestamps")  # not called where the member is absent
+    @classmethod
+    def _not_null(cls, value: TimestampVerificationData | None) -> TimestampVerificationData | None:
+        """Refuse null: no tokens have one spelling, which is no member."""
+        if value is None:
+            raise ValueError("leave the member out where there are no tokens")
+        return value
 
 
 class Bundle(Record):

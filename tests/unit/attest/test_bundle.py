@@ -40,6 +40,12 @@ def changed(**members: Any) -> bytes:
     return rfc8785.dumps(document)
 
 
+def with_tokens(tokens: Any) -> bytes:
+    document = json.loads(SIGNED.bundle)
+    document["verificationMaterial"]["timestampVerificationData"] = tokens
+    return rfc8785.dumps(document)
+
+
 REFUSED = {
     "too_large": b" " * (BUNDLE_LIMIT_BYTES + 1),
     "no_json": b"-----BEGIN PGP SIGNATURE-----",
@@ -66,6 +72,9 @@ REFUSED = {
         verificationMaterial__publicKey=None, verificationMaterial__certificate={"rawBytes": "YQ=="}
     ),
     "rekor_entry": changed(verificationMaterial__tlogEntries=[{"logIndex": "1"}]),
+    "tokens_null": with_tokens(None),
+    "tokens_empty": with_tokens({"rfc3161Timestamps": []}),
+    "tokens_many": with_tokens({"rfc3161Timestamps": [{"signedTimestamp": "YQ=="}] * 9}),
     "unknown_member": changed(extra=1),
     "message_signature": changed(messageSignature={}),
 }

@@ -1,8 +1,10 @@
 """Only one spelling of a document is read."""
 
+import json
+
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.attest.canonical import COMMA_LIMIT, JSON_DEPTH, decode_base64, parse_canonical
@@ -85,6 +87,100 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), json_values, max_size=4))
 def test_parse_canonical_inverts_canonical_bytes(value: dict[str, object]) -> None:
     assert parse_canonical(rfc8785.dumps(value), where="thing") == value
+
+
+RFC_8785_NUMBERS = (
+    "0", "5e-324", "1.7976931348623157e+308", "-1.7976931348623157e+308", "1e-7", "0.000001",
+    "0.00009999", "1.5e-7", "-1e-300", "1e-10", "1.5e+300", "333333333.3333333", "1e+21",
+    "9007199254740991", "-0.1", "1e-27", "4.5",
+)  # fmt: skip
+OTHER_NUMBERS = (
+    "1.0", "1e0", "1E-7", "1e-07", "0.0000001", "1e21", "0.10", "-0", "-0.0", "1e400", "1e+16",
+    "1.5e+20", "1e-5", "1.5e-6", "100000000000000000000", "9007199254740992", "-9007199254740992",
+    "0.1e1", "1.50", "1e-400", "0.000010", "123456789.12345678901",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", RFC_8785_NUMBERS)
+def test_numbers_are_read_as_ecmascript_writes_them(number: str) -> None:
+    data = f'{{"a":{number}}}'.encode()
+
+    assert rfc8785.dumps(parse_canonical(data, where="thing")) == data
+
+
+@pytest.mark.parametrize("number", OTHER_NUMBERS)
+def test_numbers_in_another_spelling_are_refused(number: str) -> None:
+    with pytest.raises(DocumentRefusedError, match=r"another spelling|safe integer domain|inf"):
+        parse_canonical(f'{{"a":{number}}}'.encode(), where="thing")
+
+
+def test_names_are_in_the_order_of_utf_16() -> None:
+    names = ["\U0001f600", "\ufb33", "a", "\u20ac"]
+    data = rfc8785.dumps(dict.fromkeys(names))
+
+    assert sorted(names) != list(parse_canonical(data, where="thing"))
+    with pytest.raises(DocumentRefusedError, match="another spelling"):
+        parse_canonical(json.dumps(dict.fromkeys(sorted(names)), ensure_ascii=False,
+                                   separators=(",", ":")).encode(), where="thing")  # fmt: skip
+
+
+# Fragments that spellings are made of: random bytes would hardly ever be JSON.
+FRAGMENTS = (
+    "{", "}", "[", "]", ",", ":", '"', '"a"', '"b"', "1", "1.5", "1e-7", "1.0", "-0", "null", " ",
+    "\n", "\\n", "\\/", "\\u001f", "\\u000a", "\\u0041", "\\u00e4", "\\ud800", "\\b",
+    "ä", "\x7f", "\u2028",
+    '"":', '"\\"":', '{"a":', "9007199254740993", "true", "\\", "\t", "\x00",
+)  # fmt: skip
+
+
+def accepted_by_rfc8785(data: bytes) -> bool:
+    """Say what the form is, the slow way: read, write again, compare."""
+    try:
+        value = json.loads(data, parse_constant=float, object_pairs_hook=once)
+        return isinstance(value, dict) and rfc8785.dumps(value) == data
+    except ValueError:
+        return False
+
+
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+@settings(max_examples=1500)
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12), st.booleans())
+def test_spelling_is_accepted_exactly_when_rfc8785_writes_it(
+    parts: list[str], wrapped: bool
+) -> None:
+    text = "".join(parts)
+    data = (f'{{"a":"{text}"}}' if wrapped else text).encode()
+
+    try:
+        parse_canonical(data, where="thing")
+    except DocumentRefusedError:
+        assert not accepted_by_rfc8785(data)
+    else:
+        assert accepted_by_rfc8785(data)
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(st.text(st.characters(codec="utf-8")), json_values, max_size=4), st.data())
+def test_one_change_of_a_document_is_accepted_exactly_when_rfc8785_writes_it(
+    value: dict[str, object], data: st.DataObject
+) -> None:
+    text = bytearray(rfc8785.dumps(value))
+    place = data.draw(st.integers(0, len(text)))
+    text[place : place + data.draw(st.integers(0, 2))] = data.draw(
+        st.sampled_from([part.encode() for part in FRAGMENTS])
+    )
+
+    try:
+        parse_canonical(bytes(text), where="thing")
+    except DocumentRefusedError:
+        assert not accepted_by_rfc8785(bytes(text))
+    else:
+        assert accepted_by_rfc8785(bytes(text))
 
 
 @given(st.binary(max_size=64))
