@@ -5,8 +5,8 @@ Usage: python -m benchmarks.mutated_bundles [--count 100000] [--seed 0] [--quick
 Reports (Ed25519, P-256) and reviews, with time-stamp tokens of two ``openssl ts`` authorities (EC,
 RSA) and without, are changed as ``tests/support/mutations.py`` does and verified. After every tenth
 one more is ``resigned``: its payload was changed and signed again with the trusted key, so that
-what reads payloads is reached. Such a document may verify, but must not crash. The exit code is 1 if any
-other verifies, or anything but a VerificationError is raised.
+what reads payloads is reached. Such a document may verify, but must not crash. The exit code is 1
+if any other verifies, or anything but a VerificationError is raised.
 """
 
 import base64

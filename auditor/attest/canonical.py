@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import rfc8785
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from auditor.errors import DocumentRefusedError
 
@@ -23,16 +24,10 @@ _OTHER_SPELLING = "another spelling of it"
 # A string as RFC 8785 writes it: whatever has a shorter escape, or needs none, matches nowhere, and
 # its first quote stays in the text that is left. Possessive, so that no text takes long.
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f])))*+"')
-_SPACE_OR_QUOTE = re.compile(r'["\s]')
-_NUMBER = re.compile(r"-?[0-9][-+.0-9eE]*+")
-_REAL = re.compile(r"-?[0-9]++(?:\.[0-9]++(?:e[0-9-]++)?|e[0-9-]++)")
-# Parts of numbers that need a closer look: 1E-7, 1e+21, 1e-07; at their end minus zero, 1.0 and
-# 1e-5, which Python writes with an exponent and ECMAScript without. One pattern for all of them
-# would take longer to search for than the document to read.
-_UNUSUAL = ("E", "e+", "e-0", *(
-    part + end for part in ("-0", ".0", "e-5", "e-6") for end in ",]}"
-))  # fmt: skip
-_LONG_WHOLE = re.compile(r"[:,\[]-?[0-9]{16}")
+_SPACE_OR_QUOTE = (" ", "\n", "\r", "\t", '"')
+_REAL = re.compile(r"-?[0-9]++(?:\.[0-9]++(?:[eE][-+0-9]++)?|[eE][-+0-9]++)")
+_ODD_WHOLE = re.compile(r"[:,\[](-0(?![.eE])|-?[0-9]{16}[0-9]*+)")  # minus zero, or near 2^53
+_PLAIN_BELOW = ("e-5", "e-6")  # ECMAScript has no exponent here, others have
 _BRACKET = re.compile(r"[\[\]{}]")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -60,19 +55,17 @@ def _require_spelled_numbers(skeleton: str) -> None:
     Raises:
         ValueError: If there is one.
     """
-    if any(part in skeleton for part in _UNUSUAL) or _LONG_WHOLE.search(skeleton):
-        odd = set(_NUMBER.findall(skeleton))
-    else:
-        texts = _REAL.findall(skeleton)
-        written = list(map(repr, map(float, texts)))
-        # The same digits; Python has two in an exponent, and an exponent already below 0.0001.
-        odd = {
-            text
-            for text, python in zip(texts, written, strict=True)
-            if text != python and text != python.replace("e-0", "e-")
-        }
-    for text in odd:
-        number = int(text) if text.lstrip("-").isdigit() else float(text)
+    odd: set[tuple[str, float]] = {(text, int(text)) for text in _ODD_WHOLE.findall(skeleton)}
+    reals = _REAL.findall(skeleton)
+    numbers = list(map(float, reals))
+    # pydantic writes the fewest digits, as ECMAScript does, and the same text but for exponents and
+    # whole numbers; where it does not, rfc8785 decides.
+    written = to_json(numbers).decode()[1:-1].split(",")
+    for text, number, fast in zip(reals, numbers, written if reals else (), strict=True):
+        same = text == fast and text[-2:] != ".0"
+        if not same or ("e" in text and ("e-" not in text or text[-3:] in _PLAIN_BELOW)):
+            odd.add((text, number))
+    for text, number in odd:
         if rfc8785.dumps(number).decode() != text:
             raise ValueError(_OTHER_SPELLING)
 
@@ -123,7 +116,7 @@ def parse_canonical(data: bytes, *, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         found = "nesting too deep" if isinstance(error, RecursionError) else str(error)
         raise DocumentRefusedError(where, expected=expected, found=found, remedy=remedy) from error
-    if _SPACE_OR_QUOTE.search(skeleton):
+    if any(character in skeleton for character in _SPACE_OR_QUOTE):
         raise DocumentRefusedError(where, expected=expected, found=_OTHER_SPELLING, remedy=remedy)
     if not isinstance(value, dict):
         raise DocumentRefusedError(
