@@ -25,8 +25,8 @@ _OTHER_SPELLING = "another spelling of it"
 # its first quote stays in the text that is left. Possessive, so that no text takes long.
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f])))*+"')
 _SPACE_OR_QUOTE = (" ", "\n", "\r", "\t", '"')
-_REAL = re.compile(r"-?[0-9]++(?:\.[0-9]++(?:[eE][-+0-9]++)?|[eE][-+0-9]++)")
-_ODD_WHOLE = re.compile(r"[:,\[](-0(?![.eE])|-?[0-9]{16}[0-9]*+)")  # minus zero, or near 2^53
+_NUMBER = re.compile(r"-?[0-9][-+.0-9eE]*+")
+_LONG = 16  # digits of a whole number that may lie beyond 2^53
 _PLAIN_BELOW = ("e-5", "e-6")  # ECMAScript has no exponent here, others have
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -55,17 +55,21 @@ def _require_spelled_numbers(skeleton: str) -> None:
     Raises:
         ValueError: If there is one.
     """
-    odd: set[tuple[str, float]] = {(text, int(text)) for text in _ODD_WHOLE.findall(skeleton)}
-    reals = _REAL.findall(skeleton)
-    numbers = list(map(float, reals))
+    texts = _NUMBER.findall(skeleton)
+    numbers = list(map(float, texts))
     # pydantic writes the fewest digits, as ECMAScript does, and the same text but for exponents and
     # whole numbers; where it does not, rfc8785 decides.
-    written = to_json(numbers).decode()[1:-1].split(",")
-    for text, number, fast in zip(reals, numbers, written if reals else (), strict=True):
-        same = text == fast and text[-2:] != ".0"
-        if not same or ("e" in text and ("e-" not in text or text[-3:] in _PLAIN_BELOW)):
-            odd.add((text, number))
-    for text, number in odd:
+    written = to_json(numbers).decode()[1:-1].split(",") if numbers else []
+    odd: set[str] = set()
+    for text, fast in zip(texts, written, strict=True):
+        if text == fast and text[-2:] != ".0":
+            same = "e" not in text or ("e-" in text and text[-3:] not in _PLAIN_BELOW)
+        else:  # a whole number of few digits; with leading zeros it would be no JSON
+            same = len(text) < _LONG and text.isdigit()
+        if not same:
+            odd.add(text)
+    for text in odd:
+        number = int(text) if text.lstrip("-").isdigit() else float(text)
         if rfc8785.dumps(number).decode() != text:
             raise ValueError(_OTHER_SPELLING)
 

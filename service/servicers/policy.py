@@ -10,10 +10,11 @@ from auditor.attest.bundle import parse_bundle
 from auditor.attest.canonical import read_record
 from auditor.attest.statement import Statement
 from auditor.edge.clock import Clock
-from auditor.errors import InternalError
+from auditor.errors import InternalError, UnsupportedError
 from auditor.policy.judge import Judged, judge
 from auditor.policy.read import read_policy_json
 from auditor.policy.result import GateResult, Outcome
+from auditor.policy.schema import Policy, ReviewsRule
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest, canonical_bytes, sha256
 from service.auth import require_tenant
@@ -71,7 +72,7 @@ class PolicyServicer(PolicyServiceServicer):
     def _judge(
         self, policy: bytes, *, tenant: str, report: Digest, baseline: Digest | None
     ) -> GateResult:
-        rules = read_policy_json(policy, where="policy")
+        rules = _without_reviews(read_policy_json(policy, where="policy"))
         return judge(
             rules,
             self._judged(tenant, report),
@@ -92,6 +93,19 @@ class PolicyServicer(PolicyServiceServicer):
             )
         statement = read_record(Statement, payload, where="statement")
         return Judged(report=statement.predicate, id=digest)
+
+
+def _without_reviews(policy: Policy) -> Policy:
+    """Refuse rules about reviews, which people hold and a service does not."""
+    asked = [rule.name for rule in policy.rules if isinstance(rule, ReviewsRule)]
+    if asked:
+        raise UnsupportedError(
+            f"policy rule {asked[0]!r}",
+            expected="rules about what a service has",
+            found="one about reviews",
+            remedy="Judge it offline: `stageaudit gate POLICY REPORT --review FILE`.",
+        )
+    return policy
 
 
 def _named(name: str, *, where: str) -> tuple[str, Digest]:

@@ -10,7 +10,13 @@ from auditor.attest.trust import TrustFile, trust_key
 from auditor.attest.verify import verify_bundle
 from auditor.edge.clock import SystemClock
 from auditor.effects import Query
-from auditor.errors import ArtifactMissingError, BaselineError, InputError, PolicyError
+from auditor.errors import (
+    ArtifactMissingError,
+    BaselineError,
+    InputError,
+    PolicyError,
+    UnsupportedError,
+)
 from auditor.estimators.task_vector import TaskVectorSettings
 from auditor.plan.request import AuditRequest
 from auditor.policy.judge import Judged, judge
@@ -119,6 +125,10 @@ def test_what_cannot_be_judged_is_refused_by_name(audited: Audited, client: Clie
     with pytest.raises(PolicyError, match="nothing like it"):
         client.evaluate_policy(
             make_policy({**RULE, "query": "nothing like it", "at_most": 1.0}), audited.registered
+        )
+    with pytest.raises(UnsupportedError, match="--review FILE"):
+        client.evaluate_policy(
+            make_policy({"check": "reviews", "role": "validator"}), audited.registered
         )
     with pytest.raises(ArtifactMissingError):
         client.evaluate_policy(POLICY, "f" * 64)

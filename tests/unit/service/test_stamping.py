@@ -38,7 +38,9 @@ def test_report_is_stamped(authority: Authority, certificates: Path) -> None:
     metrics = Metrics()
     with time_server(Given(authority.answer)) as url:
         stamper = open_stamper(
-            TimestampConfig(url=url, certificates=certificates), clock=FakeClock(), metrics=metrics
+            TimestampConfig(url=url, certificates=certificates, timeout_seconds=60),
+            clock=FakeClock(),
+            metrics=metrics,
         )
         bundle = stamper.stamp(SIGNED.bundle)
 
@@ -63,7 +65,9 @@ def test_report_is_issued_without_a_token(certificates: Path, tmp_path: Path, ca
 
     with time_server(given) as url:
         stamper = open_stamper(
-            TimestampConfig(url=url, certificates=certificates), clock=FakeClock(), metrics=metrics
+            TimestampConfig(url=url, certificates=certificates, timeout_seconds=60),
+            clock=FakeClock(),
+            metrics=metrics,
         )
         assert stamper.stamp(SIGNED.bundle) == SIGNED.bundle
 
@@ -77,7 +81,9 @@ def test_authority_that_failed_is_left_alone_for_a_while(
     given = Given(authority.answer, status=500)
     with time_server(given) as url:
         stamper = open_stamper(
-            TimestampConfig(url=url, certificates=certificates, pause_seconds=60),
+            TimestampConfig(
+                url=url, certificates=certificates, timeout_seconds=60, pause_seconds=60
+            ),
             clock=clock,
             metrics=metrics,
         )
