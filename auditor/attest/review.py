@@ -17,11 +17,16 @@ from auditor.attest.canonical import parse_canonical, read_record
 from auditor.attest.envelope import sign
 from auditor.attest.signed import open_bundle
 from auditor.attest.signing_time import CLOCK_SKEW, SigningTime, judge_time
-from auditor.attest.statement import REPORT_SUBJECT, ReviewStatement, build_review_statement
+from auditor.attest.statement import (
+    REPORT_SUBJECT,
+    ResourceDescriptor,
+    ReviewStatement,
+    build_review_statement,
+)
 from auditor.attest.trust import TrustedKey, TrustFile, parse_time
 from auditor.attest.verify import Verification, require_types
 from auditor.errors import DocumentRefusedError, InputError, ReviewError
-from auditor.report.review import REVIEW_PREDICATE_TYPE, Review, ReviewRole
+from auditor.report.review import REVIEW_PREDICATE_TYPE, Review, Reviewer, ReviewRole
 from auditor.stagelog.digest import Digest, sha256
 
 INDEPENDENT: Final[frozenset[ReviewRole]] = frozenset({"validator", "approver"})
@@ -112,17 +117,10 @@ def verify_review(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
     require_types(document, (REVIEW_PREDICATE_TYPE,))
     statement = read_record(ReviewStatement, opened.payload, where="review")
     review = statement.predicate
-    (subject,) = statement.subject
-    if subject.name != REPORT_SUBJECT or subject.digest.sha256 != report.report_id:
-        raise ReviewError(
-            "review.subject",
-            expected=f"the report {report.report_id}",
-            found=subject.digest.sha256,
-            remedy="This is a review of another report, or of another version of it.",
-        )
-    _require_allowed(review, opened.key)
+    require_report(statement.subject, report=report, where="review")
+    require_person(review.reviewer, opened.key, where="review.reviewer")
     require_independent(review.reviewer.role, opened.key.keyid, report=report)
-    created = _moment(review.created, where="review.created")
+    created = moment_of(review.created, where="review.created")
     time = judge_time(review.created, where="review.created", key=opened.key, proven=opened.proven)
     return VerifiedReview(
         review=review,
@@ -130,7 +128,9 @@ def verify_review(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
         key=opened.key,
         time=time,
         made=created if opened.proven is None else opened.proven.moment,
-        expires=None if review.expires is None else _moment(review.expires, where="review.expires"),
+        expires=None
+        if review.expires is None
+        else moment_of(review.expires, where="review.expires"),
     )
 
 
@@ -140,9 +140,19 @@ def require_independent(role: ReviewRole, keyid: str, *, report: Verification) -
     Raises:
         ReviewError: If it is that key.
     """
-    if role in INDEPENDENT and keyid == report.key.keyid:
+    if role in INDEPENDENT:
+        require_other_key(role, keyid, report=report)
+
+
+def require_other_key(role: ReviewRole, keyid: str, *, report: Verification) -> None:
+    """Refuse what is signed by the key that signed the report.
+
+    Raises:
+        ReviewError: If it is that key.
+    """
+    if keyid == report.key.keyid:
         raise ReviewError(
-            "review",
+            "key",
             expected=f"a key of the {role}'s own",
             found=f"the key that signed the report, {report.key.name}",
             remedy="Make one: `stageaudit keys init --folder DIR`.",
@@ -189,26 +199,52 @@ def require_reviews(
         )
 
 
-def _require_allowed(review: Review, key: TrustedKey) -> None:
-    """Refuse what the trust file binds to somebody else, or to other roles."""
-    who = review.reviewer
+def require_report(
+    subjects: Sequence[ResourceDescriptor], *, report: Verification, where: str
+) -> None:
+    """Refuse a statement whose one subject is not the report.
+
+    Raises:
+        ReviewError: If it is about another one.
+    """
+    (subject,) = subjects
+    if subject.name != REPORT_SUBJECT or subject.digest.sha256 != report.report_id:
+        raise ReviewError(
+            f"{where}.subject",
+            expected=f"the report {report.report_id}",
+            found=subject.digest.sha256,
+            remedy=f"This is a {where} of another report, or of another version of it.",
+        )
+
+
+def require_person(who: Reviewer, key: TrustedKey, *, where: str) -> None:
+    """Refuse a person or a role that the trust file does not bind the key to.
+
+    Raises:
+        ReviewError: If the key is bound to somebody else, or to other roles.
+    """
     if key.person is not None and key.person != who.name:
         raise ReviewError(
-            "review.reviewer.name",
+            f"{where}.name",
             expected=f"{key.person}, whose key {key.name} is",
             found=who.name,
-            remedy="Ask for a review under the reviewer's own name.",
+            remedy="Ask for a statement under the person's own name.",
         )
     if key.roles and who.role not in key.roles:
         raise ReviewError(
-            "review.reviewer.role",
+            f"{where}.role",
             expected=f"{' or '.join(key.roles)}, as the trust file binds key {key.name}",
             found=who.role,
-            remedy="Ask somebody in that role for a review.",
+            remedy="Ask somebody in that role.",
         )
 
 
-def _moment(text: str, *, where: str) -> datetime:
+def moment_of(text: str, *, where: str) -> datetime:
+    """Return a signed time.
+
+    Raises:
+        DocumentRefusedError: If it is none.
+    """
     try:
         return parse_time(text, where=where)
     except InputError as error:

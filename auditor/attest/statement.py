@@ -1,4 +1,4 @@
-"""The in-toto Statement: what a predicate is about, and the predicate: a report, or a review.
+"""The in-toto Statement: what a predicate is about, and a report, a review or a waiver as one.
 
 Format: in-toto Attestation Framework, Statement v1.
 """
@@ -11,12 +11,13 @@ from pydantic import Field
 from auditor.errors import InputError
 from auditor.report.review import REVIEW_PREDICATE_TYPE, Review
 from auditor.report.schema import Report
+from auditor.report.waiver import WAIVER_PREDICATE_TYPE, Waiver
 from auditor.stagelog.digest import Digest, canonical_bytes
 from auditor.stagelog.record import DigestField, Name, Record
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 REPORT_SUBJECT = "report"
-"""What the subject of a review is called; its digest is the report's id."""
+"""What the subject of a review or a waiver is called; its digest is the report's id."""
 
 
 class Subject(Record):
@@ -64,6 +65,17 @@ class ReviewStatement(Record):
     predicate: Review
 
 
+class WaiverStatement(Record):
+    """A waiver as it is signed; its subject is the report, by its id."""
+
+    type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
+    subject: Annotated[tuple[ResourceDescriptor, ...], Field(min_length=1, max_length=1)]
+    predicate_type: Annotated[
+        Literal["https://stageaudit.dev/attestation/waiver/v1"], Field(alias="predicateType")
+    ]
+    predicate: Waiver
+
+
 def build_statement(report: Report, subjects: Sequence[Subject]) -> bytes:
     """Return the canonical payload of a report to sign.
 
@@ -82,6 +94,17 @@ def build_review_statement(review: Review, report: Digest) -> bytes:
     """
     subject = Subject(name=REPORT_SUBJECT, digest=report)
     return _payload(review, [subject], predicate_type=REVIEW_PREDICATE_TYPE)
+
+
+def build_waiver_statement(waiver: Waiver, report: Digest) -> bytes:
+    """Return the canonical payload of a waiver to sign.
+
+    Args:
+        waiver: What is waived.
+        report: Id of the report that it is about.
+    """
+    subject = Subject(name=REPORT_SUBJECT, digest=report)
+    return _payload(waiver, [subject], predicate_type=WAIVER_PREDICATE_TYPE)
 
 
 def _payload(predicate: Record, subjects: Sequence[Subject], *, predicate_type: str) -> bytes:

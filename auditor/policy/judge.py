@@ -7,6 +7,7 @@ from typing import assert_never, final
 
 from auditor.attest.assurance import assurance_of
 from auditor.attest.review import VerifiedReview
+from auditor.attest.waiver import VerifiedWaiver
 from auditor.errors import PolicyError
 from auditor.policy.bounds import judge_effects, judge_value
 from auditor.policy.facts import (
@@ -35,6 +36,7 @@ from auditor.policy.schema import (
     ValueRule,
     VerdictRule,
 )
+from auditor.policy.waived import require_waivable, with_waiver
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest, digest_of
 
@@ -42,11 +44,12 @@ from auditor.stagelog.digest import Digest, digest_of
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A verified report: its content, the digest of what was signed, and its verified reviews."""
+    """A verified report by its id, with its verified reviews and waivers."""
 
     report: Report
     id: Digest
     reviews: tuple[VerifiedReview, ...] = ()
+    waivers: tuple[VerifiedWaiver, ...] = ()
 
 
 def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datetime) -> GateResult:
@@ -59,10 +62,12 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
         now: The time at which ages are taken and duties begin, with a zone.
 
     Raises:
-        PolicyError: If a rule names what the report does not have.
+        PolicyError: If a rule names what the report does not have, or a waiver is none of these
+            rules'.
         BaselineError: If a rule needs a baseline that is missing or cannot be compared with.
     """
     digest = digest_of(policy)
+    require_waivable(policy, judged.waivers, digest=digest)
     case = _Case(
         report=as_released(judged.report),
         baseline=None if baseline is None else as_released(baseline.report),
@@ -71,7 +76,7 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
         now=now,
     )
     findings = tuple(
-        _with_duty(finding, rule, policy=policy, now=now)
+        _with_duty(with_waiver(finding, judged.waivers, now=now), rule, policy=policy, now=now)
         for rule in policy.rules
         for finding in _some(rule, _findings(rule, case))
     )

@@ -35,6 +35,8 @@ def _case(suite: Element, finding: Finding) -> None:
     parts = (finding.intervention, None if finding.metric is None else f"on {finding.metric}")
     name = " ".join(part for part in parts if part) or finding.check
     case = SubElement(suite, "testcase", {"classname": _clean(finding.rule), "name": _clean(name)})
+    if finding.waived is not None:
+        SubElement(case, "system-out").text = _clean(finding.message)
     kinds = {Outcome.FAIL: "failure", Outcome.INVESTIGATE: "error"}
     if finding.outcome in kinds:
         duty = f" {finding.owner} looks at it by {finding.due}." if finding.owner else ""

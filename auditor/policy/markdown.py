@@ -22,7 +22,8 @@ def markdown(result: GateResult) -> str:
         f"{len(result.findings)} findings: {counts}.",
         "",
     ]
-    bad = [*result.of(Outcome.FAIL), *result.of(Outcome.INVESTIGATE)]
+    waived = [finding for finding in result.findings if finding.waived is not None]
+    bad = [*result.of(Outcome.FAIL), *result.of(Outcome.INVESTIGATE), *waived]
     if bad:
         lines += ["| outcome | rule | finding | who, until |", "|---|---|---|---|"]
         lines += [_row(finding) for finding in bad[:MAX_ROWS]]
@@ -40,7 +41,8 @@ def markdown(result: GateResult) -> str:
 
 def _row(finding: Finding) -> str:
     duty = "" if finding.owner is None else f"{_text(finding.owner)}, {finding.due}"
-    cells = (finding.outcome.value, _text(finding.rule), _text(finding.message), duty)
+    outcome = finding.outcome.value if finding.waived is None else "waived"
+    cells = (outcome, _text(finding.rule), _text(finding.message), duty)
     return "| " + " | ".join(cells) + " |"
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from auditor.report.review import ReviewRole, Sentence
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 GATE_SCHEMA: Final = "stageaudit.gate.v1"
@@ -24,12 +25,24 @@ ORDER = tuple(Outcome)
 Comparator = Literal["<=", ">="]
 
 
+class Waived(Record):
+    """Who lets a finding pass that was something else, why, and until when."""
+
+    outcome: Annotated[Outcome, Field(strict=False)]
+    by: Name
+    role: ReviewRole
+    organisation: Name
+    reason: Sentence
+    expires: str
+    waiver: DigestField
+
+
 class Finding(Record):
     """One rule on one row of the report, with the figures it was decided by.
 
     ``metric``, ``comparator``, ``threshold``, ``value`` and ``sample_size`` are those of in-toto's
     discussion of evaluation results (in-toto/attestation 565). ``owner`` and ``due`` are those of
-    what is to be investigated.
+    what is to be investigated; ``waived`` says who answers for a finding that passes therefore.
     """
 
     rule: Name
@@ -48,6 +61,7 @@ class Finding(Record):
     sample_size: int | None = None
     owner: Name | None = None
     due: str | None = None
+    waived: Waived | None = None
 
 
 class PolicyIdentity(Record):

@@ -156,11 +156,15 @@ Rule = Annotated[
 
 
 class Policy(Record):
-    """Rules of which every one must pass; ``duty`` is for what cannot be decided."""
+    """Rules of which every one must pass; ``duty`` is for what cannot be decided.
+
+    People in the roles ``waivers`` may sign that a rule need not hold for one report.
+    """
 
     schema_: Annotated[Literal["stageaudit.policy.v1"], Field(alias="schema")] = POLICY_SCHEMA
     name: Name
     duty: Duty
+    waivers: tuple[ReviewRole, ...] = ()
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=MAX_RULES)]
 
     @model_validator(mode="after")

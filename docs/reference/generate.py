@@ -17,6 +17,7 @@ from auditor.policy.result import GateResult
 from auditor.policy.schema import Policy
 from auditor.report.review import Review
 from auditor.report.schema import Report
+from auditor.report.waiver import Waiver
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.log import StageLog
 
@@ -28,6 +29,7 @@ SCHEMAS: Mapping[str, type[BaseModel]] = {
     "policy.schema.json": Policy,
     "report.schema.json": Report,
     "review.schema.json": Review,
+    "waiver.schema.json": Waiver,
     "stagelog.schema.json": StageLog,
     "trust.schema.json": TrustFile,
 }

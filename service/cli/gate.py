@@ -1,7 +1,8 @@
 """``stageaudit gate``: may this release go out, by this policy and its signed report?
 
 Offline, from files. Exit codes: 0 pass, 1 fail, 6 investigate; 3 signature, 4 subject, 7 refused
-input, 10 the policy does not fit the report, 11 nor the baseline, 12 a review is of another report.
+input, 10 the policy does not fit the report, 11 nor the baseline, 12 a review or a waiver is of
+another report.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from rich.table import Table
 from auditor.attest.review import verify_review
 from auditor.attest.trust import TrustFile
 from auditor.attest.verify import verify_bundle
+from auditor.attest.waiver import verify_waiver
 from auditor.edge.clock import SystemClock
 from auditor.errors import printable
 from auditor.policy.judge import Judged, judge
@@ -51,6 +53,10 @@ def gate(
         list[Path] | None,
         typer.Option(help="A signed review of the report, for rules about reviews; repeatable."),
     ] = None,
+    waiver: Annotated[
+        list[Path] | None,
+        typer.Option(help="A signed waiver of a rule for the report; repeatable."),
+    ] = None,
     trust: TrustOption = None,
     key: KeyOption = None,
     allow_missing: Annotated[
@@ -77,6 +83,7 @@ def gate(
         files=digests_of(files or ()),
         allow_missing=frozenset(allow_missing or ()),
         reviews=review or (),
+        waivers=waiver or (),
     )
     compared = None if baseline is None else _verified(baseline, keys)
     result = judge(rules, judged, baseline=compared, now=SystemClock().now())
@@ -95,12 +102,14 @@ def _verified(
     files: dict[str, Digest] | None = None,
     allow_missing: frozenset[str] = frozenset(),
     reviews: Sequence[Path] = (),
+    waivers: Sequence[Path] = (),
 ) -> Judged:
     found = verify_bundle(read_bundle(path), keys, files=files or {}, allow_missing=allow_missing)
     return Judged(
         report=found.report,
         id=found.report_id,
         reviews=tuple(verify_review(read_bundle(path), keys, report=found) for path in reviews),
+        waivers=tuple(verify_waiver(read_bundle(path), keys, report=found) for path in waivers),
     )
 
 
@@ -115,8 +124,10 @@ def _print(result: GateResult) -> None:
         )
     console.print(table)
     style, counts = STYLES[result.outcome], len(result.of(result.outcome))
+    waived = sum(finding.waived is not None for finding in result.findings)
     console.print(
-        f"\n[{style}]{result.outcome}[/]: {counts} of {len(result.findings)} findings, policy "
+        f"\n[{style}]{result.outcome}[/]: {counts} of {len(result.findings)} findings"
+        f"{f', {waived} waived' if waived else ''}, policy "
         f"{result.policy.digest[:12]}, report {result.report[:12]}, assurance {result.assurance}",
         highlight=False,
     )

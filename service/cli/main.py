@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "service.cli.verify:verify",
     "timestamp": "service.cli.timestamp:timestamp",
     "review": "service.cli.review:review",
+    "waive": "service.cli.waive:waive",
     "gate": "service.cli.gate:gate",
     "policy": "service.cli.policy:app",
     "keys": "service.cli.keys:app",

@@ -6,19 +6,18 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from securesystemslib.signer import Signer
 
 from auditor.attest.review import require_independent, sign_review
 from auditor.attest.trust import parse_time
 from auditor.attest.verify import verify_bundle
 from auditor.edge.clock import SystemClock
-from auditor.errors import AuthenticationError, InputError
+from auditor.errors import InputError
 from auditor.report.review import Review, Reviewer
 from service.cli.bundle_reader import read_bundle
 from service.cli.output import JsonOption, console, emit, keep
 from service.cli.roles import Role, Verdict
+from service.cli.signing import signer_of
 from service.cli.trusting import TrustOption, chosen_trust, digests_of
-from service.keys import load_private_key
 
 
 def review(
@@ -58,7 +57,7 @@ def review(
         files=digests_of(files or ()),
         allow_missing=frozenset(allow_missing or ()),
     )
-    signer = _signer(key)
+    signer = signer_of(key)
     require_independent(role.value, signer.public_key.keyid, report=verified)
     now = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
     if expires is not None:
@@ -94,12 +93,3 @@ def review(
             markup=False, soft_wrap=True,
         ),
     )  # fmt: skip
-
-
-def _signer(key: Path) -> Signer:
-    """Load the reviewer's key, asking for its password if it has one."""
-    try:
-        return load_private_key(key)
-    except AuthenticationError:
-        password: str = typer.prompt(f"Password of {key.name}", hide_input=True, err=True)
-        return load_private_key(key, password=password.encode())
