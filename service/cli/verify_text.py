@@ -9,6 +9,7 @@ from auditor.attest.assurance import assurance_of
 from auditor.attest.explain import EXPLANATIONS, REVIEWS
 from auditor.attest.review import VerifiedReview
 from auditor.attest.verify import CHECKS, Check, Verification
+from auditor.errors import printable
 from service.cli.output import console
 
 
@@ -152,5 +153,4 @@ def _print_explanation(name: str) -> None:
 
 def _print_text(text: str) -> None:
     """Print text that others wrote, without what a terminal would obey."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    console.print(shown, markup=False, soft_wrap=True)
+    console.print(printable(text), markup=False, soft_wrap=True)
