@@ -71,6 +71,7 @@ def ask_authority(url: str, query: bytes, *, timeout_seconds: float) -> bytes:
             kind = answer.headers.get_content_type()
             body: bytes = answer.read(RESPONSE_LIMIT_BYTES + 1)
     except HTTPError as error:
+        error.close()  # it holds the connection, and whoever reads it later has no use for that
         raise _unavailable(url, f"HTTP status {error.code}") from error
     except (URLError, HTTPException, OSError, ValueError) as error:  # the last: odd host names
         raise _unavailable(
