@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from operator import lt
 from typing import Any, NoReturn, TypeVar
 
@@ -33,17 +34,33 @@ _BRACKET = re.compile(r"[\[\]{}]")
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
-def _ordered(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, refusing a name that occurs twice: readers disagree on which one counts."""
-    names = [name for name, _ in pairs]
-    if not all(map(lt, names, names[1:])) or not "".join(names).isascii():
-        # RFC 8785 sorts by UTF-16, Python by code points.
-        units = [name.encode("utf-16-be", "surrogatepass") for name in names]
-        if len(set(units)) != len(units):
-            raise ValueError("an object has two members of one name")
-        if units != sorted(units):
-            raise ValueError(_OTHER_SPELLING)
-    return dict(pairs)
+def _object_reader() -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Return what builds objects and checks their names, once for all objects with the same."""
+    checked: set[tuple[str, ...]] = {()}
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = tuple([name for name, _ in pairs])
+        if names not in checked:
+            _require_ordered(names)
+            checked.add(names)
+        return dict(pairs)
+
+    return read
+
+
+def _require_ordered(names: tuple[str, ...]) -> None:
+    """Refuse a name that occurs twice, of which readers differ on which counts, or another order.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if all(map(lt, names, names[1:])) and "".join(names).isascii():
+        return
+    units = [name.encode("utf-16-be", "surrogatepass") for name in names]  # not by code points
+    if len(set(units)) != len(units):
+        raise ValueError("an object has two members of one name")
+    if units != sorted(units):
+        raise ValueError(_OTHER_SPELLING)
 
 
 def _require_spelled_numbers(skeleton: str) -> None:
@@ -113,7 +130,7 @@ def parse_canonical(data: bytes, *, where: str) -> dict[str, Any]:
             )
         value = json.loads(
             text,
-            object_pairs_hook=_ordered,
+            object_pairs_hook=_object_reader(),
             parse_constant=_refuse_constant,
         )
         _require_spelled_numbers(skeleton)
