@@ -10,9 +10,12 @@ from securesystemslib.signer import Signer
 from auditor.attest.bundle import report_id, sign_report
 from auditor.attest.report_subjects import report_subjects
 from auditor.attest.statement import Subject
+from auditor.audit.executions import executions_of
 from auditor.edge.clock import Clock
 from auditor.errors import InternalError
-from auditor.plan.actions import BindingFinding, BindModel
+from auditor.plan.actions import BindingFinding, BindModel, WriteReport
+from auditor.plan.asked import plain_request
+from auditor.plan.request import AuditRequest
 from auditor.report.history import AuditHistory, LoggedAudit, history_of
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.blobs import BlobStore
@@ -31,6 +34,7 @@ _OUTCOMES: Mapping[AuditState, Outcome] = {
     AuditState.FAILED: "failed",
     AuditState.CANCELLED: "cancelled",
 }
+_REPORT = WriteReport.model_fields["kind"].default
 _FINDING: TypeAdapter[BindingFinding] = TypeAdapter(BindingFinding)
 
 
@@ -87,9 +91,14 @@ class ReportSigner:
             operator=audit.operator,
             wall_seconds=round((now - _moment(audit.created)).total_seconds(), 3),
             history=self._history(audit),
+            executions=executions_of(
+                {a.key: a.execution for a in actions if a.kind != _REPORT}, blobs=self._blobs
+            ),
         )
         figured = Report.model_validate_json(bytes(self._blobs.read(figures)))
-        report = figured.model_copy(update={"run": facts})
+        stored = bytes(self._blobs.read(audit.request_digest))
+        asked = plain_request(AuditRequest.model_validate_json(stored))
+        report = figured.model_copy(update={"run": facts, "asked": asked})
         subjects = self._subjects(report, actions)
         bundle = self._stamper.stamp(sign_report(report, subjects, self._signer))
         parts = (report.examples, None if report.repair is None else report.repair.model)

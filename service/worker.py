@@ -208,6 +208,7 @@ class GroupRunner:
                 digest=outcome.digest,
                 size=self._blobs.size(outcome.digest),
                 gradient_examples=outcome.gradient_examples,
+                execution=outcome.execution,
             )
             for action, outcome in zip(actions, outcomes, strict=True)
         )

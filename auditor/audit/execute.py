@@ -1,10 +1,8 @@
 """Execution: a group of ready actions -> result blobs. The only place where actions meet torch."""
 
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TypeVar, assert_never, final
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 from auditor.audit.bind import bind_model
 from auditor.audit.carry import CARRIES, Carry, carried
 from auditor.audit.cost import gradient_examples
+from auditor.audit.environment import execution_of, software_of
 from auditor.audit.failures import require_no_failure, results_or_failures
 from auditor.audit.loaded_runs import LoadedRuns
 from auditor.audit.outside import OutsideEvaluator
@@ -56,7 +55,6 @@ from auditor.plan.actions import (
     WriteReport,
 )
 from auditor.plan.request import AuditRequest
-from auditor.report.schema import Software
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.dataset import EvaluationSet
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -74,10 +72,11 @@ STATES_AND_VALUES = (Advance, *CARRIES, Displace, Embedding, Sweep, Evaluate, Pr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionResult:
-    """The result blob of one action and what it cost in gradient-examples."""
+    """The result blob of one action, what it cost, and the blob that says how its group ran."""
 
     digest: Digest
     gradient_examples: int
+    execution: Digest | None = None  #: of a :class:`auditor.report.execution.GroupExecution`
 
 
 @final
@@ -144,16 +143,21 @@ class Worker:
         """
         self._underway.expect(specs)
         self._run.trim()
+        resumed = self._underway.resumed
         compute = partial(self._execute, results=results, on_block=on_block)
         may_fail = isinstance(specs[0], STATES_AND_VALUES)
         blobs = results_or_failures(specs, compute) if may_fail else compute(specs)
         self._underway.expect(())
+        digests = [self._blobs.write(data) for data in blobs]
+        ran = execution_of(specs, digests, device=self._device, resumed=resumed)
+        execution = self._blobs.write(canonical_bytes(ran))
         return [
             ActionResult(
-                digest=self._blobs.write(data),
+                digest=digest,
                 gradient_examples=gradient_examples([spec], self._log_of(spec)),
+                execution=execution,
             )
-            for spec, data in zip(specs, blobs, strict=True)
+            for spec, digest in zip(specs, digests, strict=True)
         ]
 
     def _execute(
@@ -343,12 +347,7 @@ class Worker:
             evaluation_sets=sets,
             blobs=self._blobs,
             results=results,
-            software=Software(
-                stageaudit=version("stageaudit"),
-                torch=torch.__version__,
-                python=platform.python_version(),
-                device=self._device,
-            ),
+            software=software_of(self._device),
         )
         return canonical_bytes(report)
 

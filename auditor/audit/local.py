@@ -79,14 +79,25 @@ class _Waiting:
     max_lanes: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """The report of an audit without its ``run`` part, and the actions that it rests on."""
+
+    report: Report
+    actions: tuple[ActionKey, ...]
+
+
 class ResultIndex(Protocol):
-    """Which actions are finished, across audits."""
+    """Which actions are finished, across audits, and how their groups were executed."""
 
     def get(self, key: ActionKey) -> Digest | None:
         """Return the result of a finished action, or None."""
 
-    def put(self, key: ActionKey, digest: Digest) -> None:
-        """Remember the result of an action."""
+    def execution(self, key: ActionKey) -> Digest | None:
+        """Return the record of the group that a finished action ran in, or None."""
+
+    def put(self, key: ActionKey, digest: Digest, *, execution: Digest | None = None) -> None:
+        """Remember the result of an action and the record of its group."""
 
 
 def prepare(request: AuditRequest, blobs: BlobStore) -> StageLog:
@@ -144,6 +155,30 @@ def run_audit(
         ResourceError: If an action alone should need more memory than there is, or does.
         AuditorError: If the request is not answerable or an action fails.
     """
+    return answer(
+        request,
+        blobs=blobs,
+        index=index,
+        device=device,
+        max_lanes=max_lanes,
+        on_progress=on_progress,
+        outside=outside,
+        memory_bytes=memory_bytes,
+    ).report
+
+
+def answer(
+    request: AuditRequest,
+    *,
+    blobs: BlobStore,
+    index: ResultIndex,
+    device: str,
+    max_lanes: int = DEFAULT_MAX_LANES,
+    on_progress: Callable[[LocalProgress], None] = lambda _: None,
+    outside: OutsideEvaluator | None = None,
+    memory_bytes: int | None = None,
+) -> Answered:
+    """Do what :func:`run_audit` does, and return the actions beside the report."""
     log = prepare(request, blobs)
     limits = GroupLimits(max_lanes=max_lanes)
     if memory_bytes is not None:
@@ -159,7 +194,11 @@ def run_audit(
     while True:
         planned = plan_round(request, log, results, blobs=blobs)
         if all(key_of(spec) in results for spec in planned.actions):
-            return Report.model_validate_json(bytes(blobs.read(results[planned.report])))
+            report = Report.model_validate_json(bytes(blobs.read(results[planned.report])))
+            keys = (key_of(spec) for spec in planned.actions)
+            return Answered(
+                report=report, actions=tuple(key for key in keys if key != planned.report)
+            )
         if memory_bytes is not None:
             for spec in planned.actions:
                 if index.get(key_of(spec)) is None:
@@ -221,7 +260,7 @@ def execute_actions(
             continue
         for key, result in zip(keys, finished, strict=True):
             results[key] = result.digest
-            index.put(key, result.digest)
+            index.put(key, result.digest, execution=result.execution)
             del waiting[key]
     return results
 

@@ -37,6 +37,11 @@ class Underway:
         self._places.keep_only(keys)
         self._saved = {key: step for key, step in self._saved.items() if key in set(keys)}
 
+    @property
+    def resumed(self) -> int:
+        """How many expected actions have steps behind them already."""
+        return len(self._places.steps())
+
     def passage(self, specs: Sequence[Advance]) -> Passage:
         """Return the passage of advances that run as lanes."""
         return Passage(places=self._places, names=tuple(key_of(spec) for spec in specs))

@@ -13,6 +13,8 @@ from auditor.stagelog.digest import Digest, parse_digest
 class FolderIndex:
     """A ResultIndex of one small file an action, named by its key.
 
+    It holds the result and, unless an earlier version wrote it, the record of the group.
+
     Args:
         root: The folder; made on the first write.
     """
@@ -22,22 +24,31 @@ class FolderIndex:
 
     def get(self, key: ActionKey) -> Digest | None:
         """Return the result of a finished action, or None; a damaged entry counts as none."""
-        try:
-            text = self._path(key).read_text(encoding="ascii")
-            return parse_digest(text, where=f"results/{key}")
-        except (FileNotFoundError, UnicodeDecodeError, InputError):
-            return None
+        return next(iter(self._entry(key)), None)
 
-    def put(self, key: ActionKey, digest: Digest) -> None:
-        """Remember the result of an action.
+    def execution(self, key: ActionKey) -> Digest | None:
+        """Return the record of the group that a finished action ran in, or None."""
+        entry = self._entry(key)
+        return entry[1] if len(entry) > 1 else None
+
+    def put(self, key: ActionKey, digest: Digest, *, execution: Digest | None = None) -> None:
+        """Remember the result of an action and the record of its group.
 
         Not synchronised with the disk: an entry that is lost or damaged only costs its action.
         """
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-        temporary.write_text(digest, encoding="ascii")
+        entry = digest if execution is None else f"{digest} {execution}"
+        temporary.write_text(entry, encoding="ascii")
         temporary.replace(path)
+
+    def _entry(self, key: ActionKey) -> tuple[Digest, ...]:
+        try:
+            words = self._path(key).read_text(encoding="ascii").split()
+            return tuple(parse_digest(word, where=f"results/{key}") for word in words)
+        except (FileNotFoundError, UnicodeDecodeError, InputError):
+            return ()
 
     def _path(self, key: ActionKey) -> Path:
         return self._root / key[:2] / key

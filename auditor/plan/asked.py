@@ -2,9 +2,16 @@
 
 from itertools import combinations
 
+from pydantic import JsonValue
+
 from auditor.effects import Probe
 from auditor.plan.request import AuditRequest, Intervention, Joint
 from auditor.stagelog.log import StageLog
+
+
+def plain_request(request: AuditRequest) -> dict[str, JsonValue]:
+    """Return a request as a report holds it: the JSON whose digest names it."""
+    return request.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def interventions_of(request: AuditRequest, log: StageLog) -> tuple[Intervention | Joint, ...]:

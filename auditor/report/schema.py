@@ -2,15 +2,17 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, JsonValue, SerializeAsAny, model_validator
 
 from auditor.effects import Effect, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
+from auditor.report.execution import Executions
 from auditor.report.finer import Allocation, JointEffect, Timeline
 from auditor.report.history import AuditHistory
 from auditor.report.repair import Repair
 from auditor.report.validation import Validation
+from auditor.stagelog.digest import digest_of
 from auditor.stagelog.record import DigestField, Figure, Name, Record
 
 REPORT_SCHEMA: Final = "stageaudit.report.v1"
@@ -165,7 +167,10 @@ class Person(Record):
 
 
 class RunFacts(Record):
-    """When and how this report was made; the only part that differs between reproductions."""
+    """When and how this report was made; the only part that differs between reproductions.
+
+    ``executions`` are the groups that its actions ran in, which give the same bits again.
+    """
 
     created: str
     id: str
@@ -173,6 +178,7 @@ class RunFacts(Record):
     operator: str | None = None
     wall_seconds: Figure | None = None
     history: AuditHistory | None = None  # None: a local audit knows of no other
+    executions: Executions | None = None
 
 
 class Examples(Record):
@@ -198,10 +204,15 @@ class Extremes(Record):
 
 
 class Report(Record):
-    """The signed document. Every figure that was not computed is absent, not zero."""
+    """The signed document. Every figure that was not computed is absent, not zero.
+
+    ``asked`` is the audit request, of which ``request`` is the digest: what it takes to ask again.
+    It is kept as it was written, so that its digest holds whatever versions add to requests.
+    """
 
     schema_: Annotated[Literal["stageaudit.report.v1"], Field(alias="schema")] = REPORT_SCHEMA
     request: DigestField
+    asked: dict[str, JsonValue] | None = None
     log: LogIdentity
     model: ModelIdentity
     estimator: EstimatorIdentity
@@ -228,6 +239,12 @@ class Report(Record):
     purpose: str | None = None
     policy_digest: DigestField | None = None
     run: RunFacts | None = None
+
+    @model_validator(mode="after")
+    def _asked_is_the_request(self) -> "Report":
+        if self.asked is not None and digest_of(self.asked) != self.request:
+            raise ValueError("`asked` is another request than the one that `request` names")
+        return self
 
     @property
     def predicate_type(self) -> str:

@@ -15,6 +15,7 @@ from auditor.edge.layered import LayeredBlobs
 from auditor.edge.result_index import FolderIndex
 from auditor.errors import InternalError
 from auditor.plan.actions import BindingFinding, key_of
+from auditor.plan.asked import plain_request
 from auditor.plan.request import AuditRequest
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.digest import Digest, canonical_bytes
@@ -98,7 +99,8 @@ def run_local(
         AuditorError: If the request is not answerable or an action fails.
     """
     with needs_extra("server", purpose="A local audit"):
-        from auditor.audit.local import LocalProgress, run_audit
+        from auditor.audit.executions import executions_of
+        from auditor.audit.local import LocalProgress, answer
     began = clock.monotonic()
     index = FolderIndex(cache / "results")
     with progress("auditing", unit="actions", quiet=quiet) as update:
@@ -108,7 +110,7 @@ def run_local(
 
         use_own_threads()
         chosen = choose_device(device)
-        report = run_audit(
+        answered = answer(
             request,
             blobs=blobs,
             index=index,
@@ -117,15 +119,19 @@ def run_local(
             outside=outside,
             memory_bytes=free_memory(chosen),
         )
-    finished = report.model_copy(
+    finished = answered.report.model_copy(
         update={
+            "asked": plain_request(request),
             "run": RunFacts(
                 created=timestamp(clock.now()),
                 id=token_hex(16),
                 mode="local",
                 operator=request.operator,
                 wall_seconds=round(clock.monotonic() - began, 3),
-            )
+                executions=executions_of(
+                    {key: index.execution(key) for key in answered.actions}, blobs=blobs
+                ),
+            ),
         }
     )
     if not has_signing_key(keys):

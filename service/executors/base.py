@@ -22,6 +22,10 @@ class Outcome(Protocol):
     def gradient_examples(self) -> int:
         """What it cost."""
 
+    @property
+    def execution(self) -> Digest | None:
+        """The stored record of the group that it was computed in, if the library keeps one."""
+
 
 class Halfway(Protocol):
     """An action inside its computation, as the library stores it."""
@@ -151,6 +155,7 @@ class ActionDone:
     digest: Digest
     size: int
     gradient_examples: int
+    execution: Digest | None = None  #: the stored record of its group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

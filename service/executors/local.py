@@ -317,6 +317,7 @@ def _event(line: bytes, *, worker: str, device: str) -> base.WorkerEvent:
                     digest=Digest(result.digest),
                     size=result.size,
                     gradient_examples=result.gradient_examples,
+                    execution=None if result.execution is None else Digest(result.execution),
                 )
                 for result in message.results
             )

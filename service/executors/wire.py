@@ -117,13 +117,17 @@ class Saved(Record):
 
 
 class WireResult(Record):
-    """The stored result of one action; ``fence`` is that of its lease."""
+    """The stored result of one action; ``fence`` is that of its lease.
+
+    ``execution`` names the stored record of its group.
+    """
 
     key: DigestField
     fence: int
     digest: DigestField
     size: int
     gradient_examples: int
+    execution: DigestField | None = None
 
 
 class Done(Record):

@@ -95,6 +95,7 @@ class ActionRow:
     cached: bool
     result: Digest | None
     spec: str
+    execution: Digest | None = None  #: the stored record of the group that computed the result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +160,7 @@ class Completion:
     gradient_examples: int
     compute_seconds: float
     lanes: int
+    execution: Digest | None = None  #: the stored record of its group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

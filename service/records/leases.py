@@ -51,6 +51,7 @@ _STORE_RESULT = (
         gradient_examples=bindparam("examples"),
         compute_seconds=bindparam("seconds"),
         group_lanes=bindparam("lanes"),
+        execution_digest=bindparam("execution"),
         used=bindparam("now"),
         **_UNSAVED,
     )
@@ -290,6 +291,7 @@ def _store_results(
                 "examples": completion.gradient_examples,
                 "seconds": completion.compute_seconds,
                 "lanes": completion.lanes,
+                "execution": completion.execution,
                 "now": now,
             }
             for completion in completions

@@ -129,6 +129,7 @@ def revive(connection: Connection, ids: Sequence[int], *, now: float) -> None:
                 gradient_examples=None,
                 compute_seconds=None,
                 group_lanes=None,
+                execution_digest=None,
                 error=None,
             )
         )

@@ -223,4 +223,5 @@ def _action(row: Row[Any]) -> ActionRow:
         cached=bool(row.cached),
         result=None if row.result_digest is None else Digest(row.result_digest),
         spec=row.spec,
+        execution=None if row.execution_digest is None else Digest(row.execution_digest),
     )

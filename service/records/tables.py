@@ -98,6 +98,7 @@ action = Table(
     Column("gradient_examples", BigInteger),
     Column("compute_seconds", Float),
     Column("group_lanes", Integer),
+    Column("execution_digest", _DIGEST),  # the stored record of the group that computed it
     Column("error", Text),
     Column("created", Float, nullable=False),
     Column("used", Float, nullable=False),

@@ -300,6 +300,7 @@ class Reactions:
                 digest=result.digest,
                 size=result.size,
                 gradient_examples=result.gradient_examples,
+                execution=result.execution,
                 compute_seconds=event.compute_seconds / lanes,
                 lanes=lanes,
             )

@@ -40,3 +40,15 @@ def test_folder_index_treats_a_damaged_entry_as_none(tmp_path):
     path.write_bytes(b"\xff\xfe")
 
     assert FolderIndex(tmp_path).get(KEY) is None
+
+
+def test_record_of_the_group_is_kept_beside_the_result(index):
+    index.put(KEY, ONE, execution=OTHER)
+
+    assert (index.get(KEY), index.execution(KEY)) == (ONE, OTHER)
+
+
+def test_entry_of_an_earlier_version_has_no_record(index):
+    index.put(KEY, ONE)
+
+    assert (index.get(KEY), index.execution(KEY)) == (ONE, None)

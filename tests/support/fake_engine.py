@@ -44,6 +44,7 @@ class Behaviour(IntEnum):
 class FakeResult:
     digest: Digest
     gradient_examples: int
+    execution: Digest | None = None
 
 
 @final

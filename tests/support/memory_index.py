@@ -9,11 +9,17 @@ class MemoryIndex:
 
     def __init__(self) -> None:
         self.entries: dict[ActionKey, Digest] = {}
+        self.executions: dict[ActionKey, Digest | None] = {}
 
     def get(self, key: ActionKey) -> Digest | None:
         """Return the result of a finished action, or None."""
         return self.entries.get(key)
 
-    def put(self, key: ActionKey, digest: Digest) -> None:
-        """Remember the result of an action."""
+    def execution(self, key: ActionKey) -> Digest | None:
+        """Return the record of the group that a finished action ran in, or None."""
+        return self.executions.get(key)
+
+    def put(self, key: ActionKey, digest: Digest, *, execution: Digest | None = None) -> None:
+        """Remember the result of an action and the record of its group."""
         self.entries[key] = digest
+        self.executions[key] = execution

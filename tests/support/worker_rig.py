@@ -35,6 +35,7 @@ class Place:
 class Result:
     digest: Digest
     gradient_examples: int = 1
+    execution: Digest | None = None
 
 
 @final

@@ -14,6 +14,7 @@ from auditor.model.tensors import read_tensors
 from auditor.plan.actions import ActionKey, ActionSpec, Advance, Computed, Recorded, key_of
 from auditor.plan.groups import GroupKeys
 from auditor.plan.request import Change, Intervention
+from auditor.report.execution import GroupExecution
 from auditor.stagelog.digest import Digest, canonical_bytes
 from tests.support.cases import quiet
 from tests.support.families import Recorded as RecordedFamily
@@ -23,6 +24,10 @@ from tests.support.memory_blobs import MemoryBlobs
 
 SLOWER = Intervention(kind="change", stage="first", hyperparameters={"lr": Change(scale=0.5)})
 DIVERGING = Intervention(kind="change", stage="first", hyperparameters={"lr": Change(value=1e38)})
+
+
+class Stopped(Exception):  # noqa: N818 - a signal, not an error
+    """Raised at a block boundary."""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +79,44 @@ def test_a_group_of_two_logs_has_the_results_of_each_alone(
             torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=1e-6)
     ends = [tensors_of(blobs, result)["parameters/0.weight"] for result in grouped]
     assert not torch.allclose(ends[0], ends[1], atol=1e-3)
+
+
+def record_of(blobs: MemoryBlobs, result: ActionResult) -> GroupExecution:
+    assert result.execution is not None
+    return GroupExecution.model_validate_json(bytes(blobs.read(result.execution)))
+
+
+def test_a_group_leaves_a_record_of_its_lanes(
+    logs: tuple[MemoryBlobs, list[RecordedFamily]],
+) -> None:
+    blobs, found = logs
+    specs = advances(found, None, SLOWER)
+
+    results = executed(blobs, [*specs])
+
+    (ran,) = {record_of(blobs, result) for result in results}
+    assert ran.keys == tuple(key_of(spec) for spec in specs)
+    assert ran.results == tuple(result.digest for result in results)
+    assert ran.in_one_go
+    assert (ran.environment.device, ran.environment.threads) == ("cpu", torch.get_num_threads())
+
+
+def test_a_group_that_went_on_says_so(logs: tuple[MemoryBlobs, list[RecordedFamily]]) -> None:
+    blobs, found = logs
+    specs: list[ActionSpec] = [*advances(found, None)]
+    worker = Worker(blobs, device="cpu")
+
+    def stop(done: int, _total: int) -> None:
+        if done:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        worker.execute(specs, results={}, on_block=stop)
+    resumed = worker.execute(specs, results={}, on_block=quiet)
+    afresh = worker.execute(specs, results={}, on_block=quiet)
+
+    assert not record_of(blobs, resumed[0]).in_one_go
+    assert record_of(blobs, afresh[0]).in_one_go
 
 
 def test_lanes_start_from_results_of_their_own_log(
