@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, str] = {
     "review": "service.cli.review:review",
     "waive": "service.cli.waive:waive",
     "gate": "service.cli.gate:gate",
+    "compare": "service.cli.compare:compare",
+    "reproduce": "service.cli.reproduce:reproduce",
     "policy": "service.cli.policy:app",
     "keys": "service.cli.keys:app",
     "log": "service.cli.log:app",
@@ -49,7 +51,8 @@ Start with `stageaudit demo`; `stageaudit doctor` checks the installation.
 EPILOG = (
     "Exit codes: 0 ok, 1 fail, 2 usage, 3 signature, 4 subject, 6 investigate, 7 refused input, "
     "8 unreachable, 9 audit failed, 10 policy or 11 baseline does not fit, 12 review missing, "
-    "13 back-dated, 130 interrupted."
+    "13 back-dated, 20 other figures, 21 no longer reproducible, 22 not comparable, "
+    "130 interrupted."
 )
 
 

@@ -56,6 +56,9 @@ class ExitCode(IntEnum):
     BASELINE = 11
     REVIEW = 12
     BACK_DATED = 13
+    DIFFERENT = 20
+    NOT_REPRODUCIBLE = 21
+    NOT_COMPARABLE = 22
     INTERRUPTED = 130
 
 

@@ -22,7 +22,11 @@ BANNED_IMPORTS = frozenset({
     "marshal",
     "shelve",
 })
-COMPOSITION_ROOTS = frozenset({Path("service/main.py"), Path("service/executors/engine.py")})
+COMPOSITION_ROOTS = frozenset({
+    Path("service/main.py"),
+    Path("service/executors/bench.py"),
+    Path("service/executors/engine.py"),
+})
 
 CONVERSION = Path("service/conversion_child.py")
 """The one place that opens pickles: a child process, and by torch's weights-only unpickler."""
