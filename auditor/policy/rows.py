@@ -121,8 +121,7 @@ def require_same_data(query: str, report: Report, baseline: Report) -> None:
     own, other = query_value(report, query), query_value(baseline, query)
     if own is None or other is None:
         return
-    same_sets = not own.data or not other.data or own.data == other.data
-    if same_sets and own.n == other.n:
+    if same_data(own, other):
         return
     raise BaselineError(
         f"baseline.queries[{query}]",
@@ -130,6 +129,12 @@ def require_same_data(query: str, report: Report, baseline: Report) -> None:
         found=_data_of(other),
         remedy="Audit the baseline's model on the same evaluation data, or judge against zero.",
     )
+
+
+def same_data(own: QueryValue, other: QueryValue) -> bool:
+    """Say whether a query was asked on the same examples, as far as both reports tell."""
+    same_sets = not own.data or not other.data or own.data == other.data
+    return same_sets and own.n == other.n
 
 
 def query_value(report: Report, query: str) -> QueryValue | None:
@@ -147,6 +152,11 @@ def value_of(rule: str, query: str, report: Report) -> QueryValue:
     return next(value for value in report.queries if value.query == query)
 
 
+def row_key(effect: Effect) -> tuple[str, str, str]:
+    """Return what the same intervention's effect on the same query has in another report."""
+    return effect.query, effect.intervention, effect.kind
+
+
 def counterpart(effect: Effect, baseline: Report) -> Effect | None:
     """Return the baseline's effect of the same intervention on the same query.
 
@@ -157,8 +167,7 @@ def counterpart(effect: Effect, baseline: Report) -> Effect | None:
         BaselineError: If the stages are there but the row is not, or is in another unit.
     """
     for other in baseline.effects:
-        same = other.query == effect.query and other.intervention == effect.intervention
-        if same and other.kind == effect.kind and other.unit == effect.unit:
+        if row_key(other) == row_key(effect) and other.unit == effect.unit:
             return other
     if set(stages_of(effect)) <= set(baseline.log.stages):
         raise baseline_lacks(f"{effect.intervention} on {effect.query} in {effect.unit}")

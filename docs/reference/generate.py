@@ -13,8 +13,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from auditor.attest.trust import TrustFile
+from auditor.compare.result import Comparison
 from auditor.policy.result import GateResult
 from auditor.policy.schema import Policy
+from auditor.report.reproduction import Reproduction
 from auditor.report.review import Review
 from auditor.report.schema import Report
 from auditor.report.waiver import Waiver
@@ -24,12 +26,14 @@ from auditor.stagelog.log import StageLog
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent
 SCHEMAS: Mapping[str, type[BaseModel]] = {
+    "comparison.schema.json": Comparison,
     "evalset.schema.json": EvaluationSet,
     "gate.schema.json": GateResult,
     "policy.schema.json": Policy,
     "report.schema.json": Report,
     "review.schema.json": Review,
     "waiver.schema.json": Waiver,
+    "reproduction.schema.json": Reproduction,
     "stagelog.schema.json": StageLog,
     "trust.schema.json": TrustFile,
 }

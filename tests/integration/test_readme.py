@@ -48,7 +48,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/howto/quickstart.md", "docs/howto/repair.md", "docs/howto/bisect.md"],
+    [
+        "README.md",
+        "docs/howto/quickstart.md",
+        "docs/howto/repair.md",
+        "docs/howto/reproduce.md",
+        "docs/howto/bisect.md",
+    ],
 )
 def test_page_runs_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "work"

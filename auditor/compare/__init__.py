@@ -1,0 +1,1 @@
+"""Two reports beside one another: what differs in how they were made, row by row what they say."""
