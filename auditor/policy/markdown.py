@@ -1,7 +1,7 @@
 """A gate's result as Markdown, for the summary of a pull request."""
 
-from auditor.errors import printable
 from auditor.policy.result import Finding, GateResult, Outcome
+from auditor.report.plain_text import markdown_text
 
 MAX_ROWS = 50
 """Findings that are listed; a pull request has no room for thousands."""
@@ -17,7 +17,7 @@ def markdown(result: GateResult) -> str:
     """Return a headline, what failed or is open, and what it rests on."""
     counts = ", ".join(f"{len(result.of(outcome))} {outcome.value}" for outcome in Outcome)
     lines = [
-        f"### Gate {_text(result.policy.name)} {_TITLE[result.outcome]}",
+        f"### Gate {markdown_text(result.policy.name)} {_TITLE[result.outcome]}",
         "",
         f"{len(result.findings)} findings: {counts}.",
         "",
@@ -32,7 +32,7 @@ def markdown(result: GateResult) -> str:
         lines += [f"{len(bad) - MAX_ROWS} more are in the JSON result.", ""]
     baseline = f", baseline `{result.baseline[:12]}`" if result.baseline else ""
     lines.append(
-        f"Report `{result.report[:12]}` ({_text(result.assurance)}), {result.model} model, policy "
+        f"Report `{result.report[:12]}` ({markdown_text(result.assurance)}), {result.model} model, policy "
         f"`{result.policy.digest[:12]}`{baseline}, judged {result.created}. Effects are statements "
         "about computation, not about intent, negligence or legal responsibility."
     )
@@ -40,12 +40,7 @@ def markdown(result: GateResult) -> str:
 
 
 def _row(finding: Finding) -> str:
-    duty = "" if finding.owner is None else f"{_text(finding.owner)}, {finding.due}"
+    duty = "" if finding.owner is None else f"{markdown_text(finding.owner)}, {finding.due}"
     outcome = finding.outcome.value if finding.waived is None else "waived"
-    cells = (outcome, _text(finding.rule), _text(finding.message), duty)
+    cells = (outcome, markdown_text(finding.rule), markdown_text(finding.message), duty)
     return "| " + " | ".join(cells) + " |"
-
-
-def _text(text: str) -> str:
-    """Return text in which nothing is markup: names come from whoever wrote the request."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~@!" else c for c in printable(text))

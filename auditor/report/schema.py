@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from auditor.effects import Effect, Tool
+from auditor.effects import Effect, QueryKind, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
 from auditor.report.finer import Allocation, JointEffect, Timeline
@@ -78,9 +78,13 @@ class QueryValue(Record):
     """A query's value at the audited model itself, on the evaluation sets ``data``.
 
     A probe has two, treated and control; without any, a report of a release that did not say.
+    ``kind`` is what it measures, of a probe what it compares; ``group`` the column of the groups
+    that are compared.
     """
 
     query: Name
+    kind: Annotated[QueryKind | None, Field(strict=False)] = None
+    group: Name | None = None
     unit: str
     better: str
     value: Figure
