@@ -71,7 +71,7 @@ def _model(report: Report, facts: PageFacts) -> Plain:
         "properties": [
             _property("verdict", report_sentence(report)),
             _property("report", facts.report_id or "none"),
-            _property("signature", signature_sentence(facts).replace("page", "bill")),
+            _property("signature", signature_sentence(facts, of="bill")),
             _property("assurance", report.assurance),
             _property("estimator", report.estimator.id),
             _property("log", report.log.digest),

@@ -1,10 +1,15 @@
 """What is known about a report beside its content when a page of it is made."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from auditor.attest.statement import Subject
-from auditor.attest.verify import Check, ComparedSubject, Verification
-from auditor.stagelog.digest import Digest
+from auditor.attest.bundle import parse_bundle
+from auditor.attest.canonical import read_record
+from auditor.attest.statement import Statement, Subject
+from auditor.attest.trust import TrustFile
+from auditor.attest.verify import Check, ComparedSubject, Verification, verify_bundle
+from auditor.report.schema import Report
+from auditor.stagelog.digest import Digest, sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +34,32 @@ class PageFacts:
     made: str | None = None
 
 
+def read_for_page(
+    bundle: bytes, trust: TrustFile, *, made: str | None = None
+) -> tuple[Report, PageFacts]:
+    """Return the report of a bundle, and what is known about its signature.
+
+    Args:
+        bundle: The signed file.
+        trust: Keys that are trusted; a bundle signed by one of them must verify, of any other the
+            page says that nothing vouches for it.
+        made: When the page is made, for people.
+
+    Raises:
+        VerificationError: If it is no report bundle, or a trusted key's signature is wrong.
+    """
+    parsed = parse_bundle(bundle)
+    keyid = parsed.verification_material.public_key.hint
+    if trust.find(keyid) is not None:
+        verified = verify_bundle(bundle, trust, files={})
+        return verified.report, verified_facts(verified, made=made)
+    statement = read_record(Statement, parsed.payload, where="statement")
+    facts = PageFacts(
+        report_id=sha256(parsed.payload), keyid=keyid, subjects=statement.subjects, made=made
+    )
+    return statement.predicate, facts
+
+
 def verified_facts(verification: Verification, *, made: str | None = None) -> PageFacts:
     """Return the facts of a report whose signature verified."""
     return PageFacts(
@@ -39,3 +70,8 @@ def verified_facts(verification: Verification, *, made: str | None = None) -> Pa
         checks=verification.checks,
         made=made,
     )
+
+
+def minute_of(moment: datetime) -> str:
+    """Return an instant in UTC as people read it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -85,7 +85,7 @@ def _more(count: int) -> list[str]:
 def _provenance(report: Report, facts: PageFacts) -> list[str]:
     bundle = "" if facts.report_id is None else f"Report `{facts.report_id}`. "
     return [
-        f"{bundle}{markdown_text(signature_sentence(facts)).replace('this page', 'this part')} "
+        f"{bundle}{markdown_text(signature_sentence(facts, of='card'))} "
         f"Log `{report.log.digest}`, model `{report.model.digest}` "
         f"({'bound to the log' if report.model.bound else 'not bound to a file'}), estimator "
         f"{markdown_text(report.estimator.id)}, assurance {report.assurance.replace('_', '-')}. "

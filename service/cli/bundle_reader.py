@@ -5,9 +5,9 @@ from pathlib import Path
 
 from auditor.attest.bundle import BUNDLE_LIMIT_BYTES, parse_bundle, report_id
 from auditor.attest.canonical import read_record
-from auditor.attest.statement import Statement, Subject
+from auditor.attest.statement import Statement
 from auditor.attest.trust import TrustFile
-from auditor.attest.verify import Verification, verify_bundle
+from auditor.attest.verify import verify_bundle
 from auditor.errors import InputError
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest
@@ -20,27 +20,18 @@ class OpenedReport:
     Args:
         content: The report.
         bundle: The bytes it was read from.
-        keyid: Of the key that the bundle names.
-        subjects: The files that the report says it is about.
-        verification: What was verified; None when no trusted key signed, so that nothing vouches
-            for the content.
+        signer: Name of the trusted key whose signature verified; None when no trusted key signed,
+            so that nothing vouches for the content.
     """
 
     content: Report
     bundle: bytes
-    keyid: str
-    subjects: tuple[Subject, ...]
-    verification: Verification | None
+    signer: str | None
 
     @property
     def id(self) -> Digest:
         """The report's id."""
         return report_id(self.bundle)
-
-    @property
-    def signer(self) -> str | None:
-        """Name of the trusted key whose signature verified."""
-        return None if self.verification is None else self.verification.key.name
 
     @property
     def note(self) -> str:
@@ -67,24 +58,11 @@ def open_bundle(bundle: bytes, *, trust: TrustFile) -> OpenedReport:
         VerificationError: If it is no report bundle, or a trusted key's signature is wrong.
     """
     parsed = parse_bundle(bundle)
-    keyid = parsed.verification_material.public_key.hint
-    if trust.find(keyid) is None:
+    if trust.find(parsed.verification_material.public_key.hint) is None:
         statement = read_record(Statement, parsed.payload, where="statement")
-        return OpenedReport(
-            content=statement.predicate,
-            bundle=bundle,
-            keyid=keyid,
-            subjects=statement.subjects,
-            verification=None,
-        )
-    verified = verify_bundle(bundle, trust, files={}, allow_missing=frozenset())
-    return OpenedReport(
-        content=verified.report,
-        bundle=bundle,
-        keyid=keyid,
-        subjects=tuple(Subject(name=s.name, digest=s.digest) for s in verified.subjects),
-        verification=verified,
-    )
+        return OpenedReport(content=statement.predicate, bundle=bundle, signer=None)
+    verification = verify_bundle(bundle, trust, files={}, allow_missing=frozenset())
+    return OpenedReport(content=verification.report, bundle=bundle, signer=verification.key.name)
 
 
 def read_bundle(path: Path) -> bytes:

@@ -6,19 +6,19 @@ from typing import Annotated
 import typer
 
 from auditor.stagelog.digest import parse_digest
-from service.cli.bundle_reader import OpenedReport, open_bundle, read_bundle, user_trust
+from service.cli.bundle_reader import read_bundle
 from service.cli.connect import connect
 
 NamedReport = Annotated[
     str, typer.Argument(metavar="FILE|REPORT", help="A bundle file, or a report's digest.")
 ]
+DigestArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Digest of the report.")]
 
 
-def open_named(report: str, *, server: str | None) -> OpenedReport:
-    """Return a report and what is known about its signature; a file needs no service."""
+def bundle_of(report: str, *, server: str | None) -> bytes:
+    """Return the bundle of a report; a file needs no service."""
     path = Path(report)
-    bundle = read_bundle(path) if path.exists() else fetch(report, server=server)
-    return open_bundle(bundle, trust=user_trust())
+    return read_bundle(path) if path.exists() else fetch(report, server=server)
 
 
 def fetch(report: str, *, server: str | None) -> bytes:

@@ -9,18 +9,17 @@ from rich.table import Table
 from auditor.stagelog.digest import parse_digest
 from service.cli.bundle_reader import open_bundle, user_trust
 from service.cli.connect import ServerOption, connect
-from service.cli.named_report import NamedReport, fetch, open_named
+from service.cli.named_report import DigestArgument, NamedReport, bundle_of, fetch
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.repair_table import print_repair
-from service.cli.report_documents import bom, card, html
+from service.cli.report_documents import bom, card, html, link
 from service.cli.report_table import print_report
 
 app = typer.Typer(no_args_is_help=True, help="Read, fetch and list signed reports.")
 app.command()(html)
 app.command()(card)
 app.command()(bom)
-
-DigestArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Digest of the report.")]
+app.command()(link)
 
 
 @app.command()
@@ -33,7 +32,7 @@ def show(
 
     A file is read without a service. `stageaudit verify` checks signature and files in full.
     """
-    opened = open_named(report, server=server)
+    opened = open_bundle(bundle_of(report, server=server), trust=user_trust())
 
     def human() -> None:
         print_report(opened.content, console=console)

@@ -1,20 +1,25 @@
-"""``stageaudit report html``, ``card`` and ``bom``: a report as a page or for other documents."""
+"""``stageaudit report html``, ``card``, ``bom`` and ``link``: a report as a page or a document."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from auditor.checks import needs_extra
-from auditor.edge.clock import Clock, SystemClock
+from auditor.edge.clock import SystemClock
 from auditor.page.bill_of_materials import bill_of_materials
-from auditor.page.facts import PageFacts, verified_facts
+from auditor.page.facts import PageFacts, minute_of, read_for_page
 from auditor.page.model_card import model_card
-from service.cli.bundle_reader import OpenedReport
-from service.cli.connect import ServerOption
-from service.cli.named_report import NamedReport, open_named
+from auditor.page.sections.head import signature_sentence
+from auditor.report.schema import Report
+from auditor.stagelog.digest import parse_digest
+from service.cli.bundle_reader import user_trust
+from service.cli.connect import ServerOption, connect
+from service.cli.named_report import DigestArgument, NamedReport, bundle_of
 from service.cli.output import JsonOption, console, emit, keep, notice
+from service.cli.time_words import seconds_of
 
 OutputOption = Annotated[
     Path | None,
@@ -37,41 +42,62 @@ def html(
     """
     with needs_extra("report", purpose="A report's page"):
         from auditor.page.render import render_page
-    opened = open_named(report, server=server)
-    page = render_page(opened.content, facts_of(opened, clock=SystemClock())).encode()
+    content, facts = _read(report, server=server)
+    page = render_page(content, facts).encode()
     keep(page, output)
     emit(
         {
-            "report": opened.id,
+            "report": facts.report_id,
             "path": str(output),
             "size_bytes": len(page),
-            "signer": opened.signer,
+            "signer": facts.signer,
         },
         as_json=as_json,
-        human=lambda: console.print(opened.note, markup=False),
+        human=lambda: console.print(signature_sentence(facts), markup=False),
     )
 
 
 def card(report: NamedReport, output: OutputOption = None, server: ServerOption = None) -> None:
     """Print a report as a part of a model card, in Markdown."""
-    opened = open_named(report, server=server)
-    _put(model_card(opened.content, facts_of(opened, clock=SystemClock())), output)
-    notice(opened.note)
+    content, facts = _read(report, server=server)
+    _put(model_card(content, facts), output)
+    notice(signature_sentence(facts, of="card"))
 
 
 def bom(report: NamedReport, output: OutputOption = None, server: ServerOption = None) -> None:
     """Print a report as a machine-learning bill of materials, CycloneDX 1.6 in JSON."""
-    opened = open_named(report, server=server)
-    _put(bill_of_materials(opened.content, facts_of(opened, clock=SystemClock())), output)
-    notice(opened.note)
+    content, facts = _read(report, server=server)
+    _put(bill_of_materials(content, facts), output)
+    notice(signature_sentence(facts, of="bill"))
 
 
-def facts_of(opened: OpenedReport, *, clock: Clock) -> PageFacts:
-    """Return what a document says of the report's signature, now."""
-    made = clock.now().strftime("%Y-%m-%d %H:%M UTC")
-    if opened.verification is not None:
-        return verified_facts(opened.verification, made=made)
-    return PageFacts(report_id=opened.id, keyid=opened.keyid, subjects=opened.subjects, made=made)
+def link(
+    report: DigestArgument,
+    validity: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long it holds: 30min, 1h, 1d.")
+    ] = "1h",
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print an address that opens a report's page in a browser, for a while.
+
+    Whoever has the address can read the page until then; no token is asked for.
+    """
+    with connect(server) as client:
+        found = client.link_report(
+            parse_digest(report, where="REPORT"), seconds=seconds_of(validity, where="--for")
+        )
+    emit(found, as_json=as_json, human=lambda: _print_link(found))
+
+
+def _print_link(found: Mapping[str, Any]) -> None:
+    console.print(found["url"], markup=False, soft_wrap=True)
+    notice(f"holds until {found['expire_time']}")
+
+
+def _read(report: str, *, server: str | None) -> tuple[Report, PageFacts]:
+    made = minute_of(SystemClock().now())
+    return read_for_page(bundle_of(report, server=server), user_trust(), made=made)
 
 
 def _put(text: str, output: Path | None) -> None:

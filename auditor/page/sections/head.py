@@ -13,7 +13,7 @@ from auditor.page.direction import (
     direction_of,
     verdict_words,
 )
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, minute_of
 from auditor.page.figures import decimals_for, signed, size
 from auditor.page.strips import interval_text
 from auditor.report.labels import data_names, named
@@ -85,16 +85,16 @@ def head_of(report: Report, facts: PageFacts) -> Head:
     )
 
 
-def signature_sentence(facts: PageFacts) -> str:
-    """Say whether the signature verified when the page was made."""
+def signature_sentence(facts: PageFacts, *, of: str = "page") -> str:
+    """Say whether the signature verified when the page, or what it is, was made."""
     if facts.signer is not None:
         return (
-            f"When this page was made, the report's signature verified: it is of the key "
+            f"When this {of} was made, the report's signature verified: it is of the key "
             f"“{facts.signer}” ({(facts.keyid or '')[:16]})."
         )
     return (
-        "When this page was made, the report's signature was NOT verified: no key that the maker "
-        "of the page trusts has signed it."
+        f"When this {of} was made, the report's signature was NOT verified: no key that the maker "
+        f"of the {of} trusts has signed it."
     )
 
 
@@ -145,7 +145,7 @@ def repair_sentence(repair: Repair) -> str:
 def _minute(text: str) -> str:
     """Return a time to the minute; text that is no time stays as it is."""
     try:
-        return f"{parse_time(text, where='report.run.created'):%Y-%m-%d %H:%M} UTC"
+        return minute_of(parse_time(text, where="report.run.created"))
     except InputError:
         return text
 
