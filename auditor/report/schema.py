@@ -1,5 +1,6 @@
 """Report v1: the predicate of the signed statement (decisions, 22)."""
 
+from importlib.util import find_spec
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -237,3 +238,15 @@ class Report(Record):
     def predicate_type(self) -> str:
         """What a signed statement with this report is: a repair where it hands out a model."""
         return PREDICATE_TYPE if self.repair is None else REPAIR_PREDICATE_TYPE
+
+    def _repr_html_(self) -> str | None:
+        """Return the report's page for a notebook; None, hence text, without ``[report]``.
+
+        A report by itself has no signature: show the verification of a bundle to see one.
+        """
+        if find_spec("jinja2") is None:
+            return None
+        from auditor.page.facts import PageFacts  # noqa: PLC0415 - see the layers' named ignores
+        from auditor.page.notebook import frame  # noqa: PLC0415
+
+        return frame(self, PageFacts())
