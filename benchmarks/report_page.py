@@ -28,8 +28,8 @@ LIMIT_SECONDS = 3.0
 LIMIT_BYTES = 2 * 2**20
 
 
-def main() -> None:
-    """Measure and publish."""
+def main() -> int:
+    """Measure, publish, and return 1 when a bound is not kept."""
     options = read_options(__doc__)
     facts = machine_facts()
     effects, repeats = (1_000, 2) if options.quick else (10_000, 5)
@@ -53,6 +53,11 @@ def main() -> None:
         "chromium": _browser(page, repeats),
     }
     publish("report_page", options=options, facts=facts, results=results)
+    kept = (
+        results["render_cpu_seconds"]["largest"] <= LIMIT_SECONDS
+        and results["page_bytes"] <= LIMIT_BYTES
+    )
+    return 0 if kept else 1
 
 
 def _cpu(work: Callable[[], object], repeats: int) -> dict[str, float]:
@@ -91,4 +96,4 @@ def _paints(views: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -345,9 +345,8 @@ class Client:
 
     def link_report(self, digest: str, *, seconds: int = 0) -> Plain:
         """Return the address of a report's page, and when it ends; 0 seconds means an hour."""
-        request = report_pb2.CreateReportLinkRequest(
-            name=self._report_name(digest), validity_seconds=seconds
-        )
+        name = self._report_name(digest)
+        request = report_pb2.CreateReportLinkRequest(name=name, validity_seconds=seconds)
         return view(self._connection.call(self._connection.reports.CreateReportLink, request))
 
     def get_blob(self, digest: Digest, *, size: int) -> bytes:

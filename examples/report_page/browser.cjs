@@ -50,8 +50,9 @@ async function look(browser, view) {
     found.passes = result.passes.map((one) => one.id);
   }
   if (view.anchor) {
-    const element = page.locator(view.anchor);
-    await element.screenshot({ path: view.picture });
+    const box = await page.locator(view.anchor).boundingBox();
+    const clip = { x: box.x - 24, y: box.y, width: box.width + 48, height: box.height + 24 };
+    await page.screenshot({ path: view.picture, fullPage: true, clip });
   } else if (view.picture) {
     await page.screenshot({ path: view.picture, fullPage: Boolean(view.whole) });
   }

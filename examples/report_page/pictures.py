@@ -7,7 +7,8 @@ from pathlib import Path
 from examples.report_page.browser import look
 
 DESK = {"width": 1240, "height": 1320, "scheme": "light"}
-PHONE = {"width": 390, "height": 844, "scheme": "light", "scale": 2}
+PLOT = "#effects > .query:nth-of-type(2)"
+PHONE = {"width": 390, "height": 844, "scheme": "light", "scale": 1.5}
 
 
 def take_pictures(folder: Path, pictures: Path) -> None:
@@ -18,10 +19,11 @@ def take_pictures(folder: Path, pictures: Path) -> None:
     look([
         {**DESK, "url": report, "picture": str(pictures / "desktop.png"), "pdf": str(paper)},
         {**DESK, "url": report, "picture": str(pictures / "effects.png"), "anchor": "#effects"},
+        {**DESK, "url": report, "picture": str(pictures / "plot.png"), "anchor": PLOT},
         {**DESK, "url": report, "picture": str(pictures / "timeline.png"), "anchor": "#timeline"},
         {**DESK, "scheme": "dark", "url": report, "picture": str(pictures / "dark.png")},
         {**PHONE, "url": report, "picture": str(pictures / "narrow.png"), "height": 1500},
-        {**DESK, "url": repair, "picture": str(pictures / "repair.png"), "height": 1100},
+        {**DESK, "url": repair, "picture": str(pictures / "repair.png"), "anchor": "#repair"},
     ])
     subprocess.run(  # noqa: S603 - poppler's program on our own file
         [
@@ -39,10 +41,10 @@ def take_pictures(folder: Path, pictures: Path) -> None:
 
 
 def _shrink(pictures: Path) -> None:
-    """Keep 64 colours of each picture: pages have few, and a folder of pictures stays small."""
+    """Keep 72 colours of each picture: pages have few, and a folder of pictures stays small."""
     from PIL import Image  # noqa: PLC0415 - only here
 
     for path in pictures.glob("*.png"):
         with Image.open(path) as image:
-            small = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            small = image.convert("RGB").quantize(72, dither=Image.Dither.NONE)
         small.save(path, optimize=True)

@@ -114,7 +114,7 @@ def verdict_sentence(effects: tuple[Effect, ...]) -> str:
     of = f"{len(established):,} of {_count(len(effects), 'effect')}"
     sides = Counter(direction_of(effect) for effect in established)
     did = [f"{sides[side]:,} made the model {side}" for side in _SIDES if sides[side]]
-    parts = [f"{of} {'is' if len(established) == 1 else 'are'} established"]
+    parts = [f"{of} {_is(len(established), of=len(effects))} established"]
     parts[0] += f": {' and '.join(did)}" if did else ""
     rest = [
         f"{count:,} {'is' if count == 1 else 'are'} {words}"
@@ -136,10 +136,8 @@ def repair_sentence(repair: Repair) -> str:
     of = f"Of {_count(len(repair.queries), 'query', 'queries')}, the repair makes {changes}"
     if not repair.goals:
         return f"{of}."
-    met = sum(outcome.met for outcome in repair.goals)
-    return (
-        f"{of}; {met:,} of {_count(len(repair.goals), 'goal')} {'is' if met == 1 else 'are'} met."
-    )
+    met, goals = sum(outcome.met for outcome in repair.goals), len(repair.goals)
+    return f"{of}; {met:,} of {_count(goals, 'goal')} {_is(met, of=goals)} met."
 
 
 def _minute(text: str) -> str:
@@ -190,6 +188,10 @@ def _outstanding(query: QueryValue, report: Report) -> Outstanding:
         verdict=verdict_words(top),
         statement=top.statement,
     )
+
+
+def _is(number: int, *, of: int) -> str:
+    return "is" if 1 in {number, of} else "are"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -158,7 +158,7 @@ def test_unresolved_effect_has_no_direction() -> None:
 
     strip = document.by_id("effects").one("table").all("svg", "strip")[0]
     assert strip.classes == {"strip", "open"}
-    assert "0 of 1 effect are established; 1 is not resolved." in document.one("p", "verdict").text
+    assert "0 of 1 effect is established; 1 is not resolved." in document.one("p", "verdict").text
 
 
 def test_effect_without_a_figure_is_a_dash_and_no_mark() -> None:
@@ -186,7 +186,7 @@ def test_page_says_that_a_signature_was_not_verified() -> None:
 
 def test_repair_is_told_by_its_own_figures() -> None:
     assert DOCUMENT.one("p", "verdict").text == (
-        "Of 2 queries, the repair makes 1 worse and 1 better; 0 of 1 goal are met."
+        "Of 2 queries, the repair makes 1 worse and 1 better; 0 of 1 goal is met."
     )
     rows = DOCUMENT.by_id("repair").one("table", "changes").one("tbody").all("tr")
     assert [row.all("td")[-1].text for row in rows] == ["better", "worse"]
