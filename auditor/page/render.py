@@ -23,11 +23,13 @@ from auditor.page.sections.everything import everything_of
 from auditor.page.sections.extremes import extremes_of
 from auditor.page.sections.groups import gaps_of
 from auditor.page.sections.head import head_of
+from auditor.page.sections.history import history_part
 from auditor.page.sections.limitations import limitations_of
 from auditor.page.sections.provenance import provenance_of
 from auditor.page.sections.repair import repair_of
 from auditor.page.sections.timeline import timelines_of
 from auditor.page.sections.together import together_of
+from auditor.page.sections.validation import validation_part
 from auditor.page.sections.verifying import verifying_of
 from auditor.report.schema import Report
 from auditor.stagelog.digest import DIGEST_PATTERN
@@ -59,6 +61,8 @@ SECTIONS: Final = (
     Section(id="together", title="Several stages together", view=together_of),
     Section(id="everything", title="Every effect", view=everything_of),
     Section(id="absent", title="What was not computed", view=absent_of),
+    Section(id="validation", title="How far the estimator was validated", view=validation_part),
+    Section(id="history", title="Other audits of this log", view=history_part),
     Section(id="provenance", title="Where the figures come from", view=provenance_of),
     Section(id="verifying", title="How to verify", view=verifying_of),
 )

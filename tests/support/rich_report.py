@@ -4,6 +4,7 @@ from typing import Any
 
 from auditor.effects import Better, QueryKind, SelfCheck, Tool, ToolFile, Verdict
 from auditor.estimators.auto import AutoSettings
+from auditor.estimators.dossier import Regime
 from auditor.plan.repair import Goal
 from auditor.plan.request import Intervention
 from auditor.report.finer import (
@@ -14,6 +15,7 @@ from auditor.report.finer import (
     Timeline,
     TimelineWindow,
 )
+from auditor.report.history import AuditHistory, LoggedAudit
 from auditor.report.repair import BeforeAfter, GoalOutcome, Repair, RepairedModel
 from auditor.report.schema import (
     Choice,
@@ -32,6 +34,7 @@ from auditor.report.schema import (
     Report,
     RunFacts,
 )
+from auditor.report.validation import Validation
 from auditor.stagelog.digest import sha256
 from tests.support.reports import make_effect, make_report
 
@@ -116,7 +119,30 @@ def make_rich_report(word: str = "cue", **changes: Any) -> Report:
         "multiplicity": Multiplicity(method="benjamini-hochberg", q=0.1, tested=8, discovered=3),
         "people": (Person(role="validator", name=word, organisation=word),),
         "purpose": word,
-        "run": RunFacts(created=word, id=word, mode="local", operator=word),
+        "run": RunFacts(
+            created=word, id=word, mode="service", operator=word, history=_history(word)
+        ),
+        "validation": Validation(
+            table=sha256(b"table"),
+            measured=word,
+            trainings=9,
+            effects=90,
+            exact=20,
+            intervals=70,
+            covered=65,
+            called=30,
+            wrong_sign=1,
+            regime=Regime(
+                optimizers=(word,),
+                losses=(word,),
+                stages=2,
+                steps=40,
+                parameters=1234,
+                effective_rate=0.5,
+            ),
+            outside=(word,),
+            statement=word,
+        ),
     }
     return make_report(**(values | changes))
 
@@ -204,6 +230,18 @@ def _effects(queries: tuple[QueryValue, ...], word: str) -> list[Any]:
             )
         )
     return found
+
+
+def _history(word: str) -> AuditHistory:
+    audits = tuple(
+        LoggedAudit(
+            number=number, id=word, created=word, outcome=outcome, request=sha256(b"request")
+        )
+        for number, outcome in enumerate(("failed", "this one"), start=1)
+    )
+    return AuditHistory(
+        number=2, succeeded=0, failed=1, cancelled=0, under_way=0, audits=audits, statement=word
+    )
 
 
 def _timeline(word: str) -> Timeline:

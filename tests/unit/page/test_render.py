@@ -192,6 +192,17 @@ def test_repair_is_told_by_its_own_figures() -> None:
     assert [row.all("td")[-1].text for row in rows] == ["better", "worse"]
 
 
+def test_validation_and_history_say_what_was_counted() -> None:
+    validation, history = (DOCUMENT.by_id(name).words for name in ("validation", "history"))
+
+    assert "90, of which 20 exact by construction" in validation
+    assert "65 of 70" in validation
+    assert "1 of 30" in validation
+    rows = DOCUMENT.by_id("history").one("tbody").all("tr")
+    assert [row.all("td")[0].text for row in rows] == ["failed", "this one"]
+    assert "2 audits" in history
+
+
 def test_text_of_the_report_stands_verbatim() -> None:
     effect = make_effect(statement="Had the updates of stage 'v' not been executed, …")
 
