@@ -16,7 +16,6 @@ class ValidationPart:
     """The section."""
 
     statement: str
-    outside: tuple[str, ...]
     counts: tuple[Fact, ...]
     regime: tuple[Fact, ...]
 
@@ -36,7 +35,6 @@ def validation_part(report: Report, _: PageFacts) -> ValidationPart | None:
     )
     return ValidationPart(
         statement=found.statement,
-        outside=found.outside,
         counts=tuple((name, text) for name, text in counts if text) if found.table else (),
         regime=_regime(found.regime),
     )
