@@ -29,11 +29,6 @@ async function look(browser, view) {
   }));
   found.title = await page.title();
   found.scripts = await page.evaluate(() => document.scripts.length);
-  found.size = await page.evaluate(() => ({
-    scroll: document.documentElement.scrollWidth,
-    width: document.documentElement.clientWidth,
-    height: document.documentElement.scrollHeight,
-  }));
   if (view.open) {
     found.opened = await page.evaluate(() => new Promise((resolve) => {
       const began = performance.now();
@@ -41,6 +36,11 @@ async function look(browser, view) {
       requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - began)));
     }));
   }
+  found.size = await page.evaluate(() => ({
+    scroll: document.documentElement.scrollWidth,
+    width: document.documentElement.clientWidth,
+    height: document.documentElement.scrollHeight,
+  }));
   if (view.axe) {
     await page.addScriptTag({ path: path.join(modules, 'axe-core', 'axe.min.js') });
     const result = await page.evaluate(() => globalThis.axe.run(document));
