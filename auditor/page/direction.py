@@ -13,6 +13,13 @@ class Direction(StrEnum):
     OPEN = "open"  # no verdict *effect*: nothing is said about the direction
 
 
+_OPPOSITE = {
+    Direction.WORSE: Direction.BETTER,
+    Direction.BETTER: Direction.WORSE,
+    Direction.OPEN: Direction.OPEN,
+}
+
+
 def direction_of(effect: Effect) -> Direction:
     """Return what an effect did to the model, where the verdict allows to say it."""
     if effect.verdict is not Verdict.EFFECT or effect.value is None or effect.value == 0.0:
@@ -28,18 +35,24 @@ def change_direction(change: float, *, better: str) -> Direction:
 
 
 def raised_is(better: str) -> Direction:
-    """Return what raising a query does to the model."""
-    return Direction.WORSE if better == Better.LOWER else Direction.BETTER
+    """Return what raising a query does to the model; of an unknown word nothing follows."""
+    match better:
+        case Better.LOWER:
+            return Direction.WORSE
+        case Better.HIGHER:
+            return Direction.BETTER
+        case _:
+            return Direction.OPEN
 
 
 def lowered_is(better: str) -> Direction:
-    """Return what lowering a query does to the model."""
-    return Direction.BETTER if better == Better.LOWER else Direction.WORSE
+    """Return what lowering a query does to the model; of an unknown word nothing follows."""
+    return _OPPOSITE[raised_is(better)]
 
 
 def better_words(better: str) -> str:
     """Return which direction is good, in words."""
-    return "lower is better" if better == Better.LOWER else "higher is better"
+    return f"{better} is better"
 
 
 def verdict_words(effect: Effect) -> str:
@@ -48,3 +61,12 @@ def verdict_words(effect: Effect) -> str:
         return "not computed"
     direction = direction_of(effect)
     return str(effect.verdict) if direction is Direction.OPEN else f"{effect.verdict}: {direction}"
+
+
+def axis_ends(better: str) -> tuple[str, str]:
+    """Return what the two sides of zero mean: lowered, raised."""
+    sides = (("lowered it", lowered_is(better)), ("raised it", raised_is(better)))
+    left, right = (
+        did if direction is Direction.OPEN else f"{did}: {direction}" for did, direction in sides
+    )
+    return left, right

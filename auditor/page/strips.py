@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from auditor.effects import Effect
-from auditor.page.direction import Direction, direction_of, verdict_words
+from auditor.page.direction import Direction, axis_ends, direction_of, verdict_words
 from auditor.page.figures import ABSENT, signed
 from auditor.page.scale import Scale
 
@@ -95,8 +95,9 @@ def drawn_figures(effect: Effect) -> list[float]:
     return found
 
 
-def axis_of(scale: Scale, *, left: str, right: str) -> Axis:
-    """Return the axis that the rows of one scale stand on."""
+def axis_of(scale: Scale, *, better: str) -> Axis:
+    """Return the axis that the rows of one scale stand on, for a query and what is good of it."""
+    left, right = axis_ends(better)
     return Axis(
         ticks=tuple(
             (scale.percent(tick), signed(tick, decimals=scale.decimals) if tick else "0")

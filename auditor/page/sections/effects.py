@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.effects import Effect
-from auditor.page.direction import Direction, better_words, direction_of, lowered_is, raised_is
+from auditor.page.direction import Direction, better_words, direction_of
 from auditor.page.facts import PageFacts
 from auditor.page.figures import decimals_for, percent, size
 from auditor.page.scale import scale_of
@@ -109,11 +109,7 @@ def _plot(
             )
             for kind in kinds
         ),
-        axis=axis_of(
-            scale,
-            left=f"lowered it: {lowered_is(query.better)}",
-            right=f"raised it: {raised_is(query.better)}",
-        ),
+        axis=axis_of(scale, better=query.better),
     )
 
 

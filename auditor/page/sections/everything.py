@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from auditor.effects import Effect
 from auditor.page.direction import Direction, better_words, direction_of, verdict_words
 from auditor.page.facts import PageFacts
-from auditor.page.figures import decimals_for, percent, plain, signed, size
+from auditor.page.figures import ABSENT, decimals_for, percent, plain, signed, size
 from auditor.page.strips import interval_text
 from auditor.report.labels import data_names, named
 from auditor.report.schema import QueryValue, Report
@@ -74,13 +74,13 @@ def everything_of(report: Report, _: PageFacts) -> Tables | None:
     rows: dict[str, list[Effect]] = {query.query: [] for query in report.queries}
     for effect in report.effects:
         rows.setdefault(effect.query, []).append(effect)
-    names = data_names(report)
+    names, queries = data_names(report), {query.query: query for query in report.queries}
     left = [_MORE[name] for name in _MORE if name not in columns and large]
     return Tables(
         tables=tuple(
-            _table(query, rows[query.query], columns=columns, names=names, large=large)
-            for query in report.queries
-            if rows[query.query]
+            _table(name, own, columns=columns, names=names, large=large, at=queries.get(name))
+            for name, own in rows.items()
+            if own
         ),
         effects=f"{len(report.effects):,}",
         state="open" if len(report.effects) <= OPEN_ROWS else "",
@@ -89,22 +89,23 @@ def everything_of(report: Report, _: PageFacts) -> Tables | None:
 
 
 def _table(
-    query: QueryValue,
+    query: str,
     effects: Sequence[Effect],
     *,
     columns: Sequence[str],
     names: Mapping[str, str],
     large: bool,
+    at: QueryValue | None,
 ) -> QueryTable:
     decimals = decimals_for(e.value for e in effects if e.value is not None)
     baselines = [] if large else sorted({name for e in effects for name in e.baselines})
     confidence = next((e.confidence for e in effects if e.confidence is not None), None)
     return QueryTable(
-        query=query.query,
-        unit=query.unit,
-        value=size(query.value, decimals=decimals_for([query.value])),
-        better=better_words(query.better),
-        n=f"{query.n:,}",
+        query=query,
+        unit=effects[0].unit,
+        value=ABSENT if at is None else size(at.value, decimals=decimals_for([at.value])),
+        better=better_words(effects[0].better),
+        n=f"{effects[0].n if at is None else at.n:,}",
         headings=(
             "effect",
             "interval" if confidence is None else f"{percent(confidence)} interval",

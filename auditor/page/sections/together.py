@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from auditor.page.direction import Direction, better_words, lowered_is, raised_is
+from auditor.page.direction import Direction, better_words
 from auditor.page.facts import PageFacts
 from auditor.page.figures import ABSENT, decimals_for, percent, signed
 from auditor.page.scale import Scale, scale_of
@@ -70,11 +70,7 @@ def _allocation(allocation: Allocation, *, better: str) -> AllocationPlot:
         context=", ".join(allocation.context),
         heading="interval" if confidence is None else f"{percent(confidence)} interval",
         rows=tuple(_row(row, scale=scale, decimals=decimals) for row in allocation.values),
-        axis=axis_of(
-            scale,
-            left=f"lowered it: {lowered_is(better)}",
-            right=f"raised it: {raised_is(better)}",
-        ),
+        axis=axis_of(scale, better=better),
         total=signed(allocation.total, decimals=decimals),
     )
 

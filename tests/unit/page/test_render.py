@@ -203,6 +203,25 @@ def test_validation_and_history_say_what_was_counted() -> None:
     assert "2 audits" in history
 
 
+def test_effect_on_a_query_without_a_value_is_in_the_table() -> None:
+    stray = make_effect(query="stray", value=0.4375)
+
+    document = page(make_report(effects=(make_effect(), stray)))
+
+    tables = document.by_id("everything").all("table")
+    assert [table.one("caption").text.split(" ")[0] for table in tables] == ["cue", "stray"]
+    assert "+0.4375" in tables[1].text
+
+
+def test_unknown_word_for_better_gives_no_direction() -> None:
+    query = make_report().queries[0].model_copy(update={"better": "larger"})
+
+    section = page(make_report(queries=(query,))).by_id("effects")
+
+    assert "larger is better" in section.text
+    assert section.one("p", "sides").text == "← lowered it raised it →"
+
+
 def test_text_of_the_report_stands_verbatim() -> None:
     effect = make_effect(statement="Had the updates of stage 'v' not been executed, …")
 
