@@ -32,9 +32,9 @@ def markdown(result: GateResult) -> str:
         lines += [f"{len(bad) - MAX_ROWS} more are in the JSON result.", ""]
     baseline = f", baseline `{result.baseline[:12]}`" if result.baseline else ""
     lines.append(
-        f"Report `{result.report[:12]}` ({markdown_text(result.assurance)}), {result.model} model, policy "
-        f"`{result.policy.digest[:12]}`{baseline}, judged {result.created}. Effects are statements "
-        "about computation, not about intent, negligence or legal responsibility."
+        f"Report `{result.report[:12]}` ({markdown_text(result.assurance)}), {result.model} model, "
+        f"policy `{result.policy.digest[:12]}`{baseline}, judged {result.created}. Effects are "
+        "statements about computation, not about intent, negligence or legal responsibility."
     )
     return "\n".join(lines) + "\n"
 
