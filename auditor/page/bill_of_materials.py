@@ -11,7 +11,7 @@ from auditor.attest.trust import parse_time
 from auditor.effects import Effect
 from auditor.errors import InputError, printable
 from auditor.page.direction import Direction, better_words, direction_of, verdict_words
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, assurance_words
 from auditor.page.sections.head import report_sentence, signature_sentence
 from auditor.report.schema import Report
 
@@ -72,7 +72,7 @@ def _model(report: Report, facts: PageFacts) -> Plain:
             _property("verdict", report_sentence(report)),
             _property("report", facts.report_id or "none"),
             _property("signature", signature_sentence(facts, of="bill")),
-            _property("assurance", report.assurance),
+            _property("assurance", assurance_words(report, facts)),
             _property("estimator", report.estimator.id),
             _property("log", report.log.digest),
             _property("model-bound-to-log", "yes" if report.model.bound else "no"),

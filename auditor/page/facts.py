@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from auditor.attest.assurance import Assurance
 from auditor.attest.bundle import parse_bundle
 from auditor.attest.canonical import read_record
 from auditor.attest.statement import Statement, Subject
@@ -24,6 +25,8 @@ class PageFacts:
         subjects: The files the report is about.
         checks: What was checked and passed.
         made: When the page was made, for people; None leaves it out.
+        proven: When the signature existed by a time-stamp token, and who says so; None without one.
+        assurance: What the maker of the page verified, which is not what the report calls itself.
     """
 
     report_id: Digest | None = None
@@ -32,6 +35,8 @@ class PageFacts:
     subjects: tuple[Subject | ComparedSubject, ...] = ()
     checks: tuple[Check, ...] = ()
     made: str | None = None
+    proven: str | None = None
+    assurance: Assurance = "self_attested"
 
 
 def read_for_page(
@@ -62,6 +67,7 @@ def read_for_page(
 
 def verified_facts(verification: Verification, *, made: str | None = None) -> PageFacts:
     """Return the facts of a report whose signature verified."""
+    time = verification.time.proven
     return PageFacts(
         report_id=verification.report_id,
         signer=verification.key.name,
@@ -69,9 +75,18 @@ def verified_facts(verification: Verification, *, made: str | None = None) -> Pa
         subjects=verification.subjects,
         checks=verification.checks,
         made=made,
+        proven=None if time is None else f"{minute_of(time.moment)}, by {time.authority.name}",
     )
 
 
 def minute_of(moment: datetime) -> str:
     """Return an instant in UTC as people read it."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def assurance_words(report: Report, facts: PageFacts) -> str:
+    """Return who vouches for the figures, and what the report calls itself where that is more."""
+    earned = facts.assurance.replace("_", "-")
+    if report.assurance == facts.assurance:
+        return earned
+    return f"{earned} (the report calls itself {report.assurance.replace('_', '-')})"

@@ -2,7 +2,7 @@
 
 from auditor.effects import Effect
 from auditor.page.direction import Direction, better_words, direction_of, verdict_words
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, assurance_words
 from auditor.page.figures import decimals_for, plain, signed
 from auditor.page.sections.head import report_sentence, signature_sentence
 from auditor.page.strips import interval_text
@@ -88,6 +88,6 @@ def _provenance(report: Report, facts: PageFacts) -> list[str]:
         f"{bundle}{markdown_text(signature_sentence(facts, of='card'))} "
         f"Log `{report.log.digest}`, model `{report.model.digest}` "
         f"({'bound to the log' if report.model.bound else 'not bound to a file'}), estimator "
-        f"{markdown_text(report.estimator.id)}, assurance {report.assurance.replace('_', '-')}. "
+        f"{markdown_text(report.estimator.id)}, assurance {assurance_words(report, facts)}. "
         "The signed bundle counts, not this text: `stageaudit verify report.sigstore.json`."
     ]

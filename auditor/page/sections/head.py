@@ -13,7 +13,7 @@ from auditor.page.direction import (
     direction_of,
     verdict_words,
 )
-from auditor.page.facts import PageFacts, minute_of
+from auditor.page.facts import PageFacts, assurance_words, minute_of
 from auditor.page.figures import decimals_for, signed, size
 from auditor.page.strips import interval_text
 from auditor.report.labels import data_names, named
@@ -56,6 +56,7 @@ class Head:
     repair: str | None
     created: str | None
     assurance: str
+    proven: str | None
     signature: str
     holds: str
     made: str | None
@@ -77,7 +78,8 @@ def head_of(report: Report, facts: PageFacts) -> Head:
         queries_left=len(queries) - len(shown),
         repair=None if repair is None else repair.statement,
         created=None if report.run is None else _minute(report.run.created),
-        assurance=report.assurance.replace("_", "-"),
+        assurance=assurance_words(report, facts),
+        proven=facts.proven,
         signature=signature_sentence(facts),
         holds="no" if facts.signer is None else "yes",
         made=facts.made,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, assurance_words
 from auditor.page.figures import plain
 from auditor.report.labels import data_names, named
 from auditor.report.schema import Choice, Report
@@ -46,7 +46,7 @@ def provenance_of(report: Report, facts: PageFacts) -> Provenance:
         choices=tuple(_choice(one, data_names(report)) for one in choices[:CHOICES_LISTED]),
         choices_left=max(len(choices) - CHOICES_LISTED, 0),
         data=tuple((d.name, f"{d.examples:,}", d.digest) for d in report.evaluation_data),
-        run=tuple(_run(report)),
+        run=tuple(_run(report, facts)),
     )
 
 
@@ -95,7 +95,7 @@ def _grouped(count: str) -> str:
     return f"{int(count):,}" if plausible else count
 
 
-def _run(report: Report) -> list[Fact]:
+def _run(report: Report, facts: PageFacts) -> list[Fact]:
     software, run = report.software, report.run
     parts = (
         ("stageaudit", software.stageaudit),
@@ -108,7 +108,7 @@ def _run(report: Report) -> list[Fact]:
         ("Created", None if run is None else run.created),
         ("Mode", None if run is None else run.mode),
         ("Operator", None if run is None else run.operator),
-        ("Assurance", report.assurance.replace("_", "-")),
+        ("Assurance", assurance_words(report, facts)),
     ]
     for person in report.people:
         at = "" if person.organisation is None else f", {person.organisation}"

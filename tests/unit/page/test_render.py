@@ -177,6 +177,21 @@ def test_page_says_that_a_signature_verified_and_that_it_is_not_signed_itself() 
     assert "The page itself is not signed" in text
 
 
+def test_assurance_is_what_was_verified_and_not_what_a_report_calls_itself() -> None:
+    document = page(make_report(assurance="third_party"), PageFacts(signer="s", keyid="ab"))
+
+    said = "Assurance: self-attested (the report calls itself third-party)"
+    assert said in document.one("p", "seal").text
+
+
+def test_time_is_the_signers_word_unless_it_is_proven() -> None:
+    claimed = page(make_report()).one("p", "seal").text
+    proven = page(make_report(), PageFacts(proven="2026-03-01 12:01 UTC, by T")).one("p", "seal")
+
+    assert "Report of 2026-03-01 12:00 UTC, by the signer's word." in claimed
+    assert "Signed before 2026-03-01 12:01 UTC, by T." in proven.text
+
+
 def test_page_says_that_a_signature_was_not_verified() -> None:
     seal = DOCUMENT.one("p", "seal")
 

@@ -47,6 +47,7 @@ def page_of(word: str) -> str:
         keyid=sha256(b"key"),
         subjects=(Subject(name=word, digest=sha256(b"file")),),
         made=word,
+        proven=word,
     )
     return render_page(report, facts)
 
