@@ -5,7 +5,7 @@ from typing import Final, final
 
 from auditor.attest.trust import TrustFile
 from auditor.edge.clock import Clock
-from auditor.page.facts import minute_of, read_for_page
+from auditor.page.facts import read_for_page
 from auditor.page.render import page_policy, render_page
 from auditor.stagelog.blobs import BlobStore
 from service.records.base import ReportRecords
@@ -63,5 +63,5 @@ class ReportPages:
         linked = self._links.read(target, now=now.timestamp())
         row = self._records.report(linked.tenant, linked.digest)
         bundle = bytes(self._blobs.read(row.bundle_digest))
-        report, facts = read_for_page(bundle, self._trust, made=minute_of(now))
+        report, facts = read_for_page(bundle, self._trust, now=now)
         return render_page(report, facts).encode()

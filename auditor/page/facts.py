@@ -1,16 +1,30 @@
 """What is known about a report beside its content when a page of it is made."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from auditor.attest.assurance import Assurance
+from auditor.attest.assurance import Assurance, assurance_of
 from auditor.attest.bundle import parse_bundle
 from auditor.attest.canonical import read_record
+from auditor.attest.review import VerifiedReview, verify_review
 from auditor.attest.statement import Statement, Subject
 from auditor.attest.trust import TrustFile
 from auditor.attest.verify import Check, ComparedSubject, Verification, verify_bundle
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest, sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReviewLine:
+    """A review that verified, and what it was worth when the page was made."""
+
+    who: str
+    standing: str
+    made: str
+    expires: str | None
+    conditions: tuple[str, ...]
+    comment: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +41,7 @@ class PageFacts:
         made: When the page was made, for people; None leaves it out.
         proven: When the signature existed by a time-stamp token, and who says so; None without one.
         assurance: What the maker of the page verified, which is not what the report calls itself.
+        reviews: Reviews that the maker of the page verified.
     """
 
     report_id: Digest | None = None
@@ -37,10 +52,11 @@ class PageFacts:
     made: str | None = None
     proven: str | None = None
     assurance: Assurance = "self_attested"
+    reviews: tuple[ReviewLine, ...] = ()
 
 
 def read_for_page(
-    bundle: bytes, trust: TrustFile, *, made: str | None = None
+    bundle: bytes, trust: TrustFile, *, now: datetime, reviews: Sequence[bytes] = ()
 ) -> tuple[Report, PageFacts]:
     """Return the report of a bundle, and what is known about its signature.
 
@@ -48,16 +64,25 @@ def read_for_page(
         bundle: The signed file.
         trust: Keys that are trusted; a bundle signed by one of them must verify, of any other the
             page says that nothing vouches for it.
-        made: When the page is made, for people.
+        now: When the page is made.
+        reviews: Bundles of reviews, each of which must verify against the report.
 
     Raises:
-        VerificationError: If it is no report bundle, or a trusted key's signature is wrong.
+        VerificationError: If it is no report bundle, or a trusted key's signature is wrong; with
+            reviews also if no trusted key has signed the report, or one of them is not about it.
     """
+    made = minute_of(now)
     parsed = parse_bundle(bundle)
     keyid = parsed.verification_material.public_key.hint
-    if trust.find(keyid) is not None:
+    if reviews or trust.find(keyid) is not None:
         verified = verify_bundle(bundle, trust, files={})
-        return verified.report, verified_facts(verified, made=made)
+        found = [verify_review(review, trust, report=verified) for review in reviews]
+        facts = replace(
+            verified_facts(verified, made=made),
+            assurance=assurance_of(found, now=now),
+            reviews=tuple(_line(review, now=now) for review in found),
+        )
+        return verified.report, facts
     statement = read_record(Statement, parsed.payload, where="statement")
     facts = PageFacts(
         report_id=sha256(parsed.payload), keyid=keyid, subjects=statement.subjects, made=made
@@ -79,6 +104,17 @@ def verified_facts(verification: Verification, *, made: str | None = None) -> Pa
     )
 
 
+def _line(review: VerifiedReview, *, now: datetime) -> ReviewLine:
+    return ReviewLine(
+        who=review.told,
+        standing=str(review.standing(now)),
+        made=minute_of(review.made),
+        expires=None if review.expires is None else minute_of(review.expires),
+        conditions=review.review.conditions,
+        comment=review.review.comment,
+    )
+
+
 def minute_of(moment: datetime) -> str:
     """Return an instant in UTC as people read it."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -87,6 +123,6 @@ def minute_of(moment: datetime) -> str:
 def assurance_words(report: Report, facts: PageFacts) -> str:
     """Return who vouches for the figures, and what the report calls itself where that is more."""
     earned = facts.assurance.replace("_", "-")
-    if report.assurance == facts.assurance:
+    if report.assurance in {facts.assurance, "self_attested"}:
         return earned
     return f"{earned} (the report calls itself {report.assurance.replace('_', '-')})"

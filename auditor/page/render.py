@@ -27,6 +27,7 @@ from auditor.page.sections.history import history_part
 from auditor.page.sections.limitations import limitations_of
 from auditor.page.sections.provenance import provenance_of
 from auditor.page.sections.repair import repair_of
+from auditor.page.sections.reviews import reviews_of
 from auditor.page.sections.timeline import timelines_of
 from auditor.page.sections.together import together_of
 from auditor.page.sections.validation import validation_part
@@ -61,6 +62,7 @@ SECTIONS: Final = (
     Section(id="together", title="Several stages together", view=together_of),
     Section(id="everything", title="Every effect", view=everything_of),
     Section(id="absent", title="What was not computed", view=absent_of),
+    Section(id="reviews", title="Who reviewed it", view=reviews_of),
     Section(id="validation", title="How far the estimator was validated", view=validation_part),
     Section(id="history", title="Other audits of this log", view=history_part),
     Section(id="provenance", title="Where the figures come from", view=provenance_of),

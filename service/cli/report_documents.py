@@ -1,7 +1,7 @@
 """``stageaudit report html``, ``card``, ``bom`` and ``link``: a report as a page or a document."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +10,12 @@ import typer
 from auditor.checks import needs_extra
 from auditor.edge.clock import SystemClock
 from auditor.page.bill_of_materials import bill_of_materials
-from auditor.page.facts import PageFacts, minute_of, read_for_page
+from auditor.page.facts import PageFacts, read_for_page
 from auditor.page.model_card import model_card
 from auditor.page.sections.head import signature_sentence
 from auditor.report.schema import Report
 from auditor.stagelog.digest import parse_digest
-from service.cli.bundle_reader import user_trust
+from service.cli.bundle_reader import read_bundle, user_trust
 from service.cli.connect import ServerOption, connect
 from service.cli.named_report import DigestArgument, NamedReport, bundle_of
 from service.cli.output import JsonOption, console, emit, keep, notice
@@ -32,6 +32,12 @@ def html(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Write the page here.", dir_okay=False)
     ],
+    review: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A signed review of the report; repeatable.", exists=True, dir_okay=False
+        ),
+    ] = None,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +48,7 @@ def html(
     """
     with needs_extra("report", purpose="A report's page"):
         from auditor.page.render import render_page
-    content, facts = _read(report, server=server)
+    content, facts = _read(report, server=server, reviews=review or ())
     page = render_page(content, facts).encode()
     keep(page, output)
     emit(
@@ -95,9 +101,15 @@ def _print_link(found: Mapping[str, Any]) -> None:
     notice(f"holds until {found['expire_time']}")
 
 
-def _read(report: str, *, server: str | None) -> tuple[Report, PageFacts]:
-    made = minute_of(SystemClock().now())
-    return read_for_page(bundle_of(report, server=server), user_trust(), made=made)
+def _read(
+    report: str, *, server: str | None, reviews: Sequence[Path] = ()
+) -> tuple[Report, PageFacts]:
+    return read_for_page(
+        bundle_of(report, server=server),
+        user_trust(),
+        now=SystemClock().now(),
+        reviews=[read_bundle(path) for path in reviews],
+    )
 
 
 def _put(text: str, output: Path | None) -> None:

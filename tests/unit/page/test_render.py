@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import auditor.page
 from auditor.effects import Better, Verdict
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, ReviewLine
 from auditor.page.render import SECTIONS, render_page
 from auditor.report.schema import Report
 from tests.support.page_reader import Node, read_page
@@ -25,7 +25,10 @@ def page(report: Report, facts: PageFacts | None = None) -> Node:
 
 
 RICH = make_rich_report("cue", repair=make_repair("cue"))
-DOCUMENT = page(RICH)
+REVIEW = ReviewLine(
+    who="validator A", standing="approves", made="x", expires=None, conditions=(), comment=None
+)
+DOCUMENT = page(RICH, PageFacts(reviews=(REVIEW,)))
 
 
 def figures_of(value: object) -> Iterator[float]:

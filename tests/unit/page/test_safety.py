@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.attest.statement import Subject
-from auditor.page.facts import PageFacts
+from auditor.page.facts import PageFacts, ReviewLine
 from auditor.page.render import content_policy, page_policy, render_page
 from auditor.stagelog.digest import sha256
 from tests.support.page_reader import read_page, shape
@@ -48,6 +48,16 @@ def page_of(word: str) -> str:
         subjects=(Subject(name=word, digest=sha256(b"file")),),
         made=word,
         proven=word,
+        reviews=(
+            ReviewLine(
+                who=word,
+                standing=word,
+                made=word,
+                expires=word,
+                conditions=(word,),
+                comment=word,
+            ),
+        ),
     )
     return render_page(report, facts)
 
