@@ -88,6 +88,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.scheduler $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.recorder_overhead $(BENCH_FLAGS)
 	$(BIN)/python -m benchmarks.ray_workers $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.report_page $(BENCH_FLAGS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

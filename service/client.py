@@ -343,6 +343,12 @@ class Client:
         answer = self._connection.call(self._connection.policies.EvaluatePolicy, request)
         return GateResult.model_validate_json(answer.result)
 
+    def link_report(self, digest: str, *, seconds: int = 0) -> Plain:
+        """Return the address of a report's page, and when it ends; 0 seconds means an hour."""
+        name = self._report_name(digest)
+        request = report_pb2.CreateReportLinkRequest(name=name, validity_seconds=seconds)
+        return view(self._connection.call(self._connection.reports.CreateReportLink, request))
+
     def get_blob(self, digest: Digest, *, size: int) -> bytes:
         """Return a blob of the tenant, checked against its digest."""
         return b"".join(self._transfer.fetch(digest, size=size))

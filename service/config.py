@@ -203,6 +203,11 @@ class ServiceConfig(BaseModel):
         return self.data_dir / "keys"
 
     @property
+    def link_key_path(self) -> Path:
+        """Return the file with the key that links to pages of reports are sealed with."""
+        return self.data_dir / "links.key"
+
+    @property
     def token_path(self) -> Path:
         """Return the file that holds the bearer token."""
         return self.data_dir / TOKEN_FILE

@@ -36,6 +36,7 @@ from service.jobs import Host, Jobs, open_jobs
 from service.keys import ensure_signing_key
 from service.logs import configure_logs
 from service.metrics import Metrics
+from service.own_trust import own_trust
 from service.paging import PageTokens
 from service.records.catalogue import SqlCatalogue
 from service.records.clock import DatabaseClock
@@ -43,6 +44,8 @@ from service.records.engine import Database, open_engine
 from service.records.front_end import FrontEnd
 from service.records.migrate import migrate
 from service.records.tables import tenant
+from service.report_links import ReportLinks, load_or_create_link_key
+from service.report_pages import ReportPages
 from service.sandbox import Sandbox
 from service.server import Servicers, build_server, listen
 from service.servicers.blob import BlobServicer
@@ -258,7 +261,20 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     signer = ensure_signing_key(config.keys_dir)  # signs and verifies a constant
     entries = load_or_create_tokens(config.token_path)
     tokens = PageTokens(entries[0].token.encode())
+    links = ReportLinks(load_or_create_link_key(config.link_key_path))
     readiness = Readiness(conditions=(RECORDS, STORE, SIGNER, WORKERS), metrics=metrics)
+    pages = Pages(
+        metrics=metrics,
+        readiness=readiness,
+        reports=ReportPages(
+            records=catalogue,
+            blobs=objects,
+            links=links,
+            trust=own_trust(config.keys_dir),
+            clock=clock,
+        ),
+        threads=threads,
+    )
     sandbox = Sandbox(config.blobs_root, limits=config.limits, clock=clock, metrics=metrics)
     jobs = open_jobs(
         Host(
@@ -325,7 +341,13 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
                 audits=jobs.audits,
                 operations=jobs.operations,
                 reports=ReportServicer(
-                    records=catalogue, blobs=objects, threads=threads, tokens=tokens
+                    records=catalogue,
+                    blobs=objects,
+                    threads=threads,
+                    tokens=tokens,
+                    links=links,
+                    pages_url=lambda: pages.url,
+                    clock=clock,
                 ),
                 policies=PolicyServicer(
                     records=catalogue, blobs=objects, threads=threads, clock=clock
@@ -334,7 +356,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
             ),
             jobs=jobs,
             readiness=readiness,
-            pages=Pages(metrics=metrics, readiness=readiness, threads=threads),
+            pages=pages,
             threads=threads,
             probes={RECORDS: probe_records, STORE: probe_store},
         )

@@ -6,6 +6,7 @@ is read after. The order of the checks is :data:`CHECKS`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from auditor.attest.canonical import parse_canonical, read_record
 from auditor.attest.signed import open_bundle
@@ -62,6 +63,15 @@ class Verification:
     time: SigningTime
     subjects: tuple[ComparedSubject, ...]
     checks: tuple[Check, ...]
+
+    def _repr_html_(self) -> str | None:
+        """Return the report's page for a notebook; None, hence text, without ``[report]``."""
+        if find_spec("jinja2") is None:
+            return None
+        from auditor.page.facts import verified_facts  # noqa: PLC0415 - the layers' named ignores
+        from auditor.page.notebook import frame  # noqa: PLC0415
+
+        return frame(self.report, verified_facts(self))
 
 
 class _Progress:

@@ -23,7 +23,7 @@ from auditor.audit.questions import plain_queries, questions_of
 from auditor.audit.regime import regime_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
-from auditor.effects import Effect
+from auditor.effects import Effect, Probe
 from auditor.estimators.base import Estimator, Question
 from auditor.estimators.dossier import dossier
 from auditor.estimators.noise import noise_for
@@ -212,8 +212,11 @@ def _query_values(
             continue
         factual = [values.per_example(question.factual) for question in row.questions]
         difference = factual[0] if len(factual) == 1 else factual[0] - factual[1]
+        measured = row.query.of if isinstance(row.query, Probe) else row.query
         found[row.query.name] = QueryValue(
             query=row.query.name,
+            kind=measured.kind,
+            group=measured.group,
             unit=row.query.unit,
             better=row.query.better.value,
             value=float(np.mean(difference)),

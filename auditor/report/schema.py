@@ -1,10 +1,11 @@
 """Report v1: the predicate of the signed statement (decisions, 22)."""
 
+from importlib.util import find_spec
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, SerializeAsAny, model_validator
 
-from auditor.effects import Effect, Tool
+from auditor.effects import Effect, QueryKind, Tool
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.settings import EstimatorSettings
 from auditor.report.execution import Executions
@@ -80,9 +81,13 @@ class QueryValue(Record):
     """A query's value at the audited model itself, on the evaluation sets ``data``.
 
     A probe has two, treated and control; without any, a report of a release that did not say.
+    ``kind`` is what it measures, of a probe what it compares; ``group`` the column of the groups
+    that are compared.
     """
 
     query: Name
+    kind: Annotated[QueryKind | None, Field(strict=False)] = None
+    group: Name | None = None
     unit: str
     better: str
     value: Figure
@@ -250,3 +255,15 @@ class Report(Record):
     def predicate_type(self) -> str:
         """What a signed statement with this report is: a repair where it hands out a model."""
         return PREDICATE_TYPE if self.repair is None else REPAIR_PREDICATE_TYPE
+
+    def _repr_html_(self) -> str | None:
+        """Return the report's page for a notebook; None, hence text, without ``[report]``.
+
+        A report by itself has no signature: show the verification of a bundle to see one.
+        """
+        if find_spec("jinja2") is None:
+            return None
+        from auditor.page.facts import PageFacts  # noqa: PLC0415 - see the layers' named ignores
+        from auditor.page.notebook import frame  # noqa: PLC0415
+
+        return frame(self, PageFacts())

@@ -29,6 +29,7 @@ ENOUGH_FREE_BYTES = 2 * GIBIBYTE
 EXTRAS = {
     "log": ("numpy", "pyarrow", "safetensors"),
     "record": ("torch", "onnx", "onnxscript"),
+    "report": ("jinja2",),
     "server": ("sqlalchemy", "alembic", "structlog", "prometheus_client", "scipy"),
     "postgres": ("psycopg",),
     "demo": ("sklearn",),
@@ -38,6 +39,7 @@ EXTRAS = {
 PURPOSES = {
     "log": "check logs, read .npz",
     "record": "record a training",
+    "report": "write pages of reports",
     "server": "serve, audit --local",
     "postgres": "keep records in PostgreSQL",
     "demo": "stageaudit demo",

@@ -7,22 +7,24 @@ import typer
 from rich.table import Table
 
 from auditor.stagelog.digest import parse_digest
-from service.cli.bundle_reader import open_bundle, read_bundle, user_trust
+from service.cli.bundle_reader import open_bundle, user_trust
 from service.cli.connect import ServerOption, connect
+from service.cli.named_report import DigestArgument, NamedReport, bundle_of, fetch
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.repair_table import print_repair
+from service.cli.report_documents import bom, card, html, link
 from service.cli.report_table import print_report
 
 app = typer.Typer(no_args_is_help=True, help="Read, fetch and list signed reports.")
-
-DigestArgument = Annotated[str, typer.Argument(metavar="REPORT", help="Digest of the report.")]
+app.command()(html)
+app.command()(card)
+app.command()(bom)
+app.command()(link)
 
 
 @app.command()
 def show(
-    report: Annotated[
-        str, typer.Argument(metavar="FILE|REPORT", help="A bundle file, or a report's digest.")
-    ],
+    report: NamedReport,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,9 +32,7 @@ def show(
 
     A file is read without a service. `stageaudit verify` checks signature and files in full.
     """
-    path = Path(report)
-    bundle = read_bundle(path) if path.exists() else _fetch(report, server)
-    opened = open_bundle(bundle, trust=user_trust())
+    opened = open_bundle(bundle_of(report, server=server), trust=user_trust())
 
     def human() -> None:
         print_report(opened.content, console=console)
@@ -52,7 +52,7 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a signed report from the service."""
-    opened = open_bundle(_fetch(report, server), trust=user_trust())
+    opened = open_bundle(fetch(report, server=server), trust=user_trust())
     keep(opened.bundle, output)
     emit(
         {"report": opened.id, "path": str(output), "signer": opened.signer},
@@ -96,9 +96,3 @@ def list_reports(
 def last_part(name: str) -> str:
     """Return the part of a resource name after its last slash."""
     return name.rpartition("/")[2]
-
-
-def _fetch(report: str, server: str | None) -> bytes:
-    digest = parse_digest(report, where="REPORT")
-    with connect(server) as client:
-        return client.get_report(digest)

@@ -9,12 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from auditor.effects import Better, Effect, Verdict
+from auditor.report.labels import LABEL_DIGITS, data_names, named
 from auditor.report.schema import Choice, Extremes, QueryValue, Report
 from service.cli.finer_tables import print_finer
 
 NOISE_FIELDS: Final = ("sd_order", "sd_rerun")
-LABEL_DIGITS: Final = 12
-"""How many digits of a reference's digest an intervention's label holds."""
 
 
 def print_report(report: Report, *, console: Console) -> None:
@@ -32,11 +31,6 @@ def print_report(report: Report, *, console: Console) -> None:
         console.print()
         console.print(choices_table(report.estimator.choices, names=data_names(report)))
     _print_notes(report, console)
-
-
-def data_names(report: Report) -> dict[str, str]:
-    """Return the names of evaluation sets by the digests that stand in labels."""
-    return {data.digest[:LABEL_DIGITS]: data.name for data in report.evaluation_data}
 
 
 def effects_table(
@@ -119,15 +113,6 @@ def choices_table(choices: Sequence[Choice], *, names: Mapping[str, str]) -> Tab
 def label(effect: Effect, names: Mapping[str, str]) -> str:
     """Return an intervention's label with the reference's name in place of its digest."""
     return named(effect.intervention, names)
-
-
-def named(intervention: str, names: Mapping[str, str]) -> str:
-    """Return a label with names of evaluation sets in place of their digests."""
-    words = [
-        f"by {names[word[3:]]}" if word.startswith("by=") and word[3:] in names else word
-        for word in intervention.split(" ")
-    ]
-    return " ".join(words)
 
 
 def interval_heading(effects: Sequence[Effect]) -> str:

@@ -1,8 +1,13 @@
 """Lengths of time as people say them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.errors import InputError
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_LENGTH = re.compile(r"([1-9][0-9]{0,7})(s|min|h|d)")
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
@@ -13,6 +18,23 @@ def duration(seconds: float) -> str:
             amount = seconds / size
             return f"{amount:.0f} {unit}" if amount >= 3 else f"{amount:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def seconds_of(text: str, *, where: str) -> int:
+    """Return a length of time, such as ``30min``, ``1h`` or ``1d``, in seconds.
+
+    Raises:
+        InputError: If it is none, or 0.
+    """
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        raise InputError(
+            where,
+            expected="a whole number above 0 and its unit: s, min, h or d",
+            found=text,
+            remedy="Write it like 30min or 1h.",
+        )
+    return int(found[1]) * _SECONDS[found[2]]
 
 
 def time_left(seconds: float, *, bound: str = "about") -> str:

@@ -112,6 +112,7 @@ def print_next_steps(first: str, *, console: Console) -> None:
         first,
         "stageaudit log inspect log",
         "stageaudit report show report.json",
+        "stageaudit report html report.json -o report.html",
         "stageaudit verify report.json log/stagelog.json model.safetensors "
         "--key service/keys/signing.pub.pem",
         "stageaudit audit request.yaml --local log --estimator retrain",

@@ -1,19 +1,22 @@
 """ReportService: hands out signed reports."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, final
 
 import grpc
 from typing_extensions import override
 
+from auditor.edge.clock import Clock
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
 from service.auth import require_tenant
-from service.convert import to_report
+from service.convert import to_report, to_timestamp
 from service.names import parse_member, parse_parent
 from service.paging import PageTokens, cut_page, page_size
 from service.pb.v1 import report_pb2
 from service.pb.v1.report_service_pb2_grpc import ReportServiceServicer
 from service.records.base import Position, ReportRecords, ReportRow
+from service.report_links import LinkedReport, ReportLinks, link_seconds
 from service.threads import Threads
 
 COLLECTION = "reports"
@@ -31,15 +34,29 @@ class ReportServicer(ReportServiceServicer):
         blobs: Where their bundles are.
         threads: Where reading waits.
         tokens: Seals pages.
+        links: Makes links to pages of reports.
+        pages_url: Returns where those pages are, once the service listens.
+        clock: From which a link's time counts.
     """
 
     def __init__(
-        self, *, records: ReportRecords, blobs: BlobStore, threads: Threads, tokens: PageTokens
+        self,
+        *,
+        records: ReportRecords,
+        blobs: BlobStore,
+        threads: Threads,
+        tokens: PageTokens,
+        links: ReportLinks,
+        pages_url: Callable[[], str],
+        clock: Clock,
     ) -> None:
         self._records = records
         self._blobs = blobs
         self._threads = threads
         self._tokens = tokens
+        self._links = links
+        self._pages_url = pages_url
+        self._clock = clock
 
     @override
     async def GetReport(
@@ -50,6 +67,22 @@ class ReportServicer(ReportServiceServicer):
         require_tenant(tenant, name=request.name)
         row, bundle = await self._threads.run(self._read, tenant, Digest(digest))
         return to_report(tenant, row, bundle=bundle)
+
+    @override
+    async def CreateReportLink(
+        self, request: report_pb2.CreateReportLinkRequest, context: Context
+    ) -> report_pb2.ReportLink:
+        """Return a link to the page of a report of the caller's tenant."""
+        tenant, text = parse_member(request.name, collection=COLLECTION)
+        require_tenant(tenant, name=request.name)
+        report = LinkedReport(tenant=tenant, digest=Digest(text))
+        seconds = link_seconds(request.validity_seconds)
+        await self._threads.run(self._records.report, tenant, report.digest)
+        expires = int(self._clock.now().timestamp()) + seconds
+        return report_pb2.ReportLink(
+            url=self._pages_url() + self._links.write(report, expires=expires),
+            expire_time=to_timestamp(expires),
+        )
 
     @override
     async def ListReports(

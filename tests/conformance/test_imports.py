@@ -7,11 +7,15 @@ import pytest
 
 from tests.support import house
 
-HEAVY = ("torch", "onnx", "onnxscript", "sqlalchemy", "alembic", "prometheus_client", "matplotlib")
+HEAVY = (
+    "torch", "onnx", "onnxscript", "sqlalchemy", "alembic", "prometheus_client", "matplotlib",
+    "jinja2", "markupsafe",
+)  # fmt: skip
 ARRAYS = ("numpy", "pyarrow", "safetensors", "scipy", "sklearn")
 
 BASE = (
     "auditor.errors", "auditor.checks", "auditor.effects", "auditor.plan", "auditor.attest",
+    "auditor.page.facts", "auditor.page.model_card", "auditor.page.bill_of_materials",
     "auditor.report", "auditor.stagelog.digest", "auditor.stagelog.blobs",
     "auditor.stagelog.record", "auditor.stagelog.dataset", "auditor.stagelog.log",
     "auditor.stagelog.validate", "auditor.stagelog.evaluation", "service.client", "service.cli",

@@ -122,7 +122,7 @@ def test_a_constant_query_is_named(recorded):
 
     report = ask(recorded, faded, estimator=RetrainSettings(), kind=QueryKind.ACCURACY, data=easy)
 
-    assert report.queries[0].value == 1.0
+    assert (report.queries[0].kind, report.queries[0].value) == (QueryKind.ACCURACY, 1.0)
     assert report.effects[0].verdict is Verdict.NOT_RESOLVED
     assert "CONSTANT_QUERY" in {diagnosis.id for diagnosis in report.diagnoses}
 

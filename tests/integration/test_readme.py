@@ -152,7 +152,8 @@ def test_queries_of_the_audit_guide_are_valid(tmp_path: Path) -> None:
 def test_links_of_the_pages_lead_somewhere() -> None:
     pages = (
         "README.md", "docs/howto/quickstart.md", "docs/howto/audit.md", "docs/howto/repair.md",
-        "docs/howto/bisect.md", "docs/howto/add-an-estimator.md", "docs/estimators.md",
+        "docs/howto/bisect.md", "docs/howto/add-an-estimator.md", "docs/howto/read-a-report.md",
+        "docs/estimators.md",
         "docs/decisions/README.md", "docs/decisions/0008-default-estimator-and-its-interval.md",
     )  # fmt: skip
     missing = [

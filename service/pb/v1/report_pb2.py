@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astageaudit/v1/report.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x06Report\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61udit\x18\x02 \x01(\t\x12\x11\n\tstage_log\x18\x03 \x01(\t\x12\r\n\x05keyid\x18\x04 \x01(\t\x12\x19\n\x11\x62undle_size_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06\x62undle\x18\x06 \x01(\x0c\x12\x13\n\x0b\x62undle_blob\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\" \n\x10GetReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"^\n\x12ListReportsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\"V\n\x13ListReportsResponse\x12&\n\x07reports\x18\x01 \x03(\x0b\x32\x15.stageaudit.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astageaudit/v1/report.proto\x12\rstageaudit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x06Report\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61udit\x18\x02 \x01(\t\x12\x11\n\tstage_log\x18\x03 \x01(\t\x12\r\n\x05keyid\x18\x04 \x01(\t\x12\x19\n\x11\x62undle_size_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06\x62undle\x18\x06 \x01(\x0c\x12\x13\n\x0b\x62undle_blob\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\" \n\x10GetReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x17\x43reateReportLinkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10validity_seconds\x18\x02 \x01(\x03\"J\n\nReportLink\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x12ListReportsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tstage_log\x18\x04 \x01(\t\"V\n\x13ListReportsResponse\x12&\n\x07reports\x18\x01 \x03(\x0b\x32\x15.stageaudit.v1.Report\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORT']._serialized_end=263
   _globals['_GETREPORTREQUEST']._serialized_start=265
   _globals['_GETREPORTREQUEST']._serialized_end=297
-  _globals['_LISTREPORTSREQUEST']._serialized_start=299
-  _globals['_LISTREPORTSREQUEST']._serialized_end=393
-  _globals['_LISTREPORTSRESPONSE']._serialized_start=395
-  _globals['_LISTREPORTSRESPONSE']._serialized_end=481
+  _globals['_CREATEREPORTLINKREQUEST']._serialized_start=299
+  _globals['_CREATEREPORTLINKREQUEST']._serialized_end=364
+  _globals['_REPORTLINK']._serialized_start=366
+  _globals['_REPORTLINK']._serialized_end=440
+  _globals['_LISTREPORTSREQUEST']._serialized_start=442
+  _globals['_LISTREPORTSREQUEST']._serialized_end=536
+  _globals['_LISTREPORTSRESPONSE']._serialized_start=538
+  _globals['_LISTREPORTSRESPONSE']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

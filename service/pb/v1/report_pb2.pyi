@@ -94,6 +94,60 @@ class GetReportRequest(_message.Message):
 Global___GetReportRequest: _TypeAlias = GetReportRequest  # noqa: Y015
 
 @_typing.final
+class CreateReportLinkRequest(_message.Message):
+    """Asks for a link to the page of a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALIDITY_SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the report."""
+    validity_seconds: _builtins.int
+    """For how long the link holds: 0 means 3,600; at most 86,400."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        validity_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "validity_seconds", b"validity_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateReportLinkRequest: _TypeAlias = CreateReportLinkRequest  # noqa: Y015
+
+@_typing.final
+class ReportLink(_message.Message):
+    """A link that opens the page of one report in a browser, for a while, without a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Where the page is."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the link no longer holds."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportLink: _TypeAlias = ReportLink  # noqa: Y015
+
+@_typing.final
 class ListReportsRequest(_message.Message):
     """Asks for a tenant's reports without their bundles, newest first."""
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from . import report_pb2 as stageaudit_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stageaudit/v1/report_service.proto\x12\rstageaudit.v1\x1a\x1astageaudit/v1/report.proto2\xaa\x01\n\rReportService\x12\x43\n\tGetReport\x12\x1f.stageaudit.v1.GetReportRequest\x1a\x15.stageaudit.v1.Report\x12T\n\x0bListReports\x12!.stageaudit.v1.ListReportsRequest\x1a\".stageaudit.v1.ListReportsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stageaudit/v1/report_service.proto\x12\rstageaudit.v1\x1a\x1astageaudit/v1/report.proto2\x81\x02\n\rReportService\x12\x43\n\tGetReport\x12\x1f.stageaudit.v1.GetReportRequest\x1a\x15.stageaudit.v1.Report\x12U\n\x10\x43reateReportLink\x12&.stageaudit.v1.CreateReportLinkRequest\x1a\x19.stageaudit.v1.ReportLink\x12T\n\x0bListReports\x12!.stageaudit.v1.ListReportsRequest\x1a\".stageaudit.v1.ListReportsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'report_service_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTSERVICE']._serialized_start=82
-  _globals['_REPORTSERVICE']._serialized_end=252
+  _globals['_REPORTSERVICE']._serialized_end=339
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class ReportServiceStub:
                 request_serializer=stageaudit_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
                 response_deserializer=stageaudit_dot_v1_dot_report__pb2.Report.FromString,
                 _registered_method=True)
+        self.CreateReportLink = channel.unary_unary(
+                '/stageaudit.v1.ReportService/CreateReportLink',
+                request_serializer=stageaudit_dot_v1_dot_report__pb2.CreateReportLinkRequest.SerializeToString,
+                response_deserializer=stageaudit_dot_v1_dot_report__pb2.ReportLink.FromString,
+                _registered_method=True)
         self.ListReports = channel.unary_unary(
                 '/stageaudit.v1.ReportService/ListReports',
                 request_serializer=stageaudit_dot_v1_dot_report__pb2.ListReportsRequest.SerializeToString,
@@ -53,6 +58,13 @@ class ReportServiceServicer:
 
     def GetReport(self, request, context):
         """Returns one report with its bundle.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateReportLink(self, request, context):
+        """Returns a link to the page of a report, on the service's HTTP port.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.GetReport,
                     request_deserializer=stageaudit_dot_v1_dot_report__pb2.GetReportRequest.FromString,
                     response_serializer=stageaudit_dot_v1_dot_report__pb2.Report.SerializeToString,
+            ),
+            'CreateReportLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateReportLink,
+                    request_deserializer=stageaudit_dot_v1_dot_report__pb2.CreateReportLinkRequest.FromString,
+                    response_serializer=stageaudit_dot_v1_dot_report__pb2.ReportLink.SerializeToString,
             ),
             'ListReports': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReports,
@@ -107,6 +124,33 @@ class ReportService:
             '/stageaudit.v1.ReportService/GetReport',
             stageaudit_dot_v1_dot_report__pb2.GetReportRequest.SerializeToString,
             stageaudit_dot_v1_dot_report__pb2.Report.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateReportLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stageaudit.v1.ReportService/CreateReportLink',
+            stageaudit_dot_v1_dot_report__pb2.CreateReportLinkRequest.SerializeToString,
+            stageaudit_dot_v1_dot_report__pb2.ReportLink.FromString,
             options,
             channel_credentials,
             insecure,

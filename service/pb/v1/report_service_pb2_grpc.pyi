@@ -35,6 +35,8 @@ class ReportServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReportServiceAsyncStub: ...
     GetReport: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetReportRequest, _report_pb2.Report]
     """Returns one report with its bundle."""
+    CreateReportLink: _grpc.UnaryUnaryMultiCallable[_report_pb2.CreateReportLinkRequest, _report_pb2.ReportLink]
+    """Returns a link to the page of a report, on the service's HTTP port."""
     ListReports: _grpc.UnaryUnaryMultiCallable[_report_pb2.ListReportsRequest, _report_pb2.ListReportsResponse]
     """Returns a page of reports."""
 
@@ -45,6 +47,8 @@ class ReportServiceAsyncStub(ReportServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetReport: _aio.UnaryUnaryMultiCallable[_report_pb2.GetReportRequest, _report_pb2.Report]  # type: ignore[assignment]
     """Returns one report with its bundle."""
+    CreateReportLink: _aio.UnaryUnaryMultiCallable[_report_pb2.CreateReportLinkRequest, _report_pb2.ReportLink]  # type: ignore[assignment]
+    """Returns a link to the page of a report, on the service's HTTP port."""
     ListReports: _aio.UnaryUnaryMultiCallable[_report_pb2.ListReportsRequest, _report_pb2.ListReportsResponse]  # type: ignore[assignment]
     """Returns a page of reports."""
 
@@ -58,6 +62,14 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_report_pb2.Report, _abc.Awaitable[_report_pb2.Report]]:
         """Returns one report with its bundle."""
+
+    @_abc_1.abstractmethod
+    def CreateReportLink(
+        self,
+        request: _report_pb2.CreateReportLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.ReportLink, _abc.Awaitable[_report_pb2.ReportLink]]:
+        """Returns a link to the page of a report, on the service's HTTP port."""
 
     @_abc_1.abstractmethod
     def ListReports(
