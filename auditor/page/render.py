@@ -78,8 +78,8 @@ def render_page(report: Report, facts: PageFacts) -> str:
         report: The report; whatever its strings hold is shown as text.
         facts: What was found out about its signature, and when the page is made.
     """
-    templates = _templates()
-    style = _style()
+    templates = page_templates()
+    style = page_style()
     views = [(section, section.view(report, facts)) for section in SECTIONS]
     shown = [(section, view) for section, view in views if view]
     return templates.get_template("page.html").render(
@@ -101,7 +101,7 @@ def content_policy(style: str) -> str:
 
 def page_policy() -> str:
     """Return the policy of every page, for those who serve one."""
-    return f"{content_policy(_style())}; frame-ancestors 'none'; sandbox"
+    return f"{content_policy(page_style())}; frame-ancestors 'none'; sandbox"
 
 
 def _section(templates: Environment, section: Section, view: object) -> str:
@@ -109,7 +109,8 @@ def _section(templates: Environment, section: Section, view: object) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def page_templates() -> Environment:
+    """Return the templates of pages: everything is escaped, nothing undefined is left out."""
     templates = Environment(
         loader=PackageLoader("auditor.page"),
         autoescape=True,
@@ -125,8 +126,9 @@ def _templates() -> Environment:
 
 
 @cache
-def _style() -> str:
-    return _templates().get_template("page.css").render()
+def page_style() -> str:
+    """Return the style of pages."""
+    return page_templates().get_template("page.css").render()
 
 
 def _is_digest(text: str) -> bool:

@@ -37,10 +37,10 @@ def with_effect(**changes: Any) -> Report:
 def test_results_are_written_and_printed_alike(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary, output = tmp_path / "s.md", tmp_path / "r.json"
+    summary, output, page = (tmp_path / name for name in ("s.md", "r.json", "c.html"))
 
     code = Desk(tmp_path, with_effect(value=0.3)).compare(
-        "--summary", summary, "--output", output, "--json"
+        "--summary", summary, "--output", output, "--html", page, "--json"
     )
 
     printed = json.loads(capsys.readouterr().out)
@@ -48,6 +48,7 @@ def test_results_are_written_and_printed_alike(
     assert json.loads(output.read_text()) == printed
     assert printed["rows"][0]["difference"] == pytest.approx(0.05)
     assert "| cue | skip vendor |" in summary.read_text()
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_settings_are_printed_before_figures(
