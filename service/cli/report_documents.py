@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.attest.trust import TrustFile
 from auditor.checks import needs_extra
 from auditor.edge.clock import SystemClock
 from auditor.page.bill_of_materials import bill_of_materials
@@ -20,6 +21,7 @@ from service.cli.connect import ServerOption, connect
 from service.cli.named_report import DigestArgument, NamedReport, bundle_of
 from service.cli.output import JsonOption, console, emit, keep, notice
 from service.cli.time_words import seconds_of
+from service.cli.trusting import KeyOption, TrustOption, chosen_trust
 
 OutputOption = Annotated[
     Path | None,
@@ -38,6 +40,8 @@ def html(
             help="A signed review of the report; repeatable.", exists=True, dir_okay=False
         ),
     ] = None,
+    trust: TrustOption = None,
+    key: KeyOption = None,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,7 +52,8 @@ def html(
     """
     with needs_extra("report", purpose="A report's page"):
         from auditor.page.render import render_page
-    content, facts = _read(report, server=server, reviews=review or ())
+    keys = _trusted(trust, key)
+    content, facts = _read(report, keys, server=server, reviews=review or ())
     page = render_page(content, facts).encode()
     keep(page, output)
     emit(
@@ -63,16 +68,28 @@ def html(
     )
 
 
-def card(report: NamedReport, output: OutputOption = None, server: ServerOption = None) -> None:
+def card(
+    report: NamedReport,
+    output: OutputOption = None,
+    trust: TrustOption = None,
+    key: KeyOption = None,
+    server: ServerOption = None,
+) -> None:
     """Print a report as a part of a model card, in Markdown."""
-    content, facts = _read(report, server=server)
+    content, facts = _read(report, _trusted(trust, key), server=server)
     _put(model_card(content, facts), output)
     notice(signature_sentence(facts, of="card"))
 
 
-def bom(report: NamedReport, output: OutputOption = None, server: ServerOption = None) -> None:
+def bom(
+    report: NamedReport,
+    output: OutputOption = None,
+    trust: TrustOption = None,
+    key: KeyOption = None,
+    server: ServerOption = None,
+) -> None:
     """Print a report as a machine-learning bill of materials, CycloneDX 1.6 in JSON."""
-    content, facts = _read(report, server=server)
+    content, facts = _read(report, _trusted(trust, key), server=server)
     _put(bill_of_materials(content, facts), output)
     notice(signature_sentence(facts, of="bill"))
 
@@ -101,12 +118,17 @@ def _print_link(found: Mapping[str, Any]) -> None:
     notice(f"holds until {found['expire_time']}")
 
 
+def _trusted(trust: Path | None, key: Path | None) -> TrustFile:
+    """Return the keys that were named, else the user's, of which there may be none yet."""
+    return user_trust() if trust is None and key is None else chosen_trust(trust, key)
+
+
 def _read(
-    report: str, *, server: str | None, reviews: Sequence[Path] = ()
+    report: str, keys: TrustFile, *, server: str | None, reviews: Sequence[Path] = ()
 ) -> tuple[Report, PageFacts]:
     return read_for_page(
         bundle_of(report, server=server),
-        user_trust(),
+        keys,
         now=SystemClock().now(),
         reviews=[read_bundle(path) for path in reviews],
     )

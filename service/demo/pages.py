@@ -112,8 +112,11 @@ def print_next_steps(first: str, *, console: Console) -> None:
         first,
         "stageaudit log inspect log",
         "stageaudit report show report.json",
-        "stageaudit report html report.json -o report.html",
+        "stageaudit report html report.json -o report.html --key service/keys/signing.pub.pem",
         "stageaudit verify report.json log/stagelog.json model.safetensors "
+        "--key service/keys/signing.pub.pem",
+        "stageaudit reproduce report.json --log log --data heldout --data reference "
+        "--data with-patch --data without-patch --model model.safetensors "
         "--key service/keys/signing.pub.pem",
         "stageaudit audit request.yaml --local log --estimator retrain",
         f"stageaudit audit request.yaml --local log --drop {PLANTING_STAGE}:source=vendor-b",

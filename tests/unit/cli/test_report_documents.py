@@ -54,6 +54,20 @@ def test_html_of_a_trusted_key_says_that_the_signature_verified(
     assert "not compared" in document.by_id("verifying").text
 
 
+def test_a_key_may_be_named_instead_of_the_users_trust_file(
+    tmp_path: Path, bundle: Path, signed: Signed
+) -> None:
+    trust(None)
+    key = tmp_path / "signer.pub.pem"
+    key.write_text(signed.pair.public_pem)
+
+    code = typed("report", "html", bundle, "-o", tmp_path / "report.html", "--key", key)
+
+    document = read_page((tmp_path / "report.html").read_text())
+    assert code == 0
+    assert "it is of the key “signer.pub.pem”" in document.one("p", "seal").text
+
+
 def test_html_of_an_unknown_key_says_that_nothing_vouches(tmp_path: Path, bundle: Path) -> None:
     trust(None)
 
