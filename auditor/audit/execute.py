@@ -24,6 +24,7 @@ from auditor.dynamics.consistency import SegmentSample, check_segment
 from auditor.dynamics.displace import displaced_final_state
 from auditor.dynamics.evaluate import Evaluation, evaluate, mean_query_gradient, project
 from auditor.dynamics.export_state import final_tensors
+from auditor.dynamics.group_sizes import group_sizes
 from auditor.dynamics.minibatches import Lane
 from auditor.dynamics.run import Run
 from auditor.dynamics.state import TrainingState, state_from_tensors, state_tensors
@@ -341,12 +342,14 @@ class Worker:
             digest: EvaluationSet.model_validate_json(bytes(self._blobs.read(Digest(digest))))
             for digest in data_of(request)
         }
+        run = self._run(request.log)
         report = write_report(
             request,
-            self._run(request.log).log,
+            run.log,
             evaluation_sets=sets,
             blobs=self._blobs,
             results=results,
+            sizes=partial(group_sizes, run),
             software=software_of(self._device),
         )
         return canonical_bytes(report)

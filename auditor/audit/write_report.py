@@ -1,6 +1,6 @@
 """From the results of an audit's actions to its report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -23,7 +23,7 @@ from auditor.audit.questions import plain_queries, questions_of
 from auditor.audit.regime import regime_of
 from auditor.audit.repair_report import repair_of
 from auditor.audit.results import BlobValues
-from auditor.effects import Effect, Probe
+from auditor.effects import Effect, Probe, Query
 from auditor.estimators.base import Estimator, Question
 from auditor.estimators.dossier import dossier
 from auditor.estimators.noise import noise_for
@@ -43,6 +43,7 @@ from auditor.report.schema import (
     EstimatorIdentity,
     EvaluationData,
     Examples,
+    GroupSize,
     LogIdentity,
     ModelIdentity,
     NotComputed,
@@ -68,6 +69,7 @@ def write_report(
     evaluation_sets: Mapping[str, EvaluationSet],
     blobs: BlobStore,
     results: Mapping[ActionKey, Digest],
+    sizes: Callable[[Query], Mapping[str, int]],
     software: Software,
 ) -> Report:
     """Return the report of an audit whose actions are all finished, without its ``run`` part.
@@ -78,6 +80,7 @@ def write_report(
         evaluation_sets: Manifests of all evaluation data, by digest.
         blobs: Where results are read, and the per-example effects written.
         results: The result of every action.
+        sizes: Of the groups that a query compares.
         software: What computed the figures.
 
     Raises:
@@ -147,7 +150,7 @@ def write_report(
             EvaluationData(digest=digest, name=found.name, examples=found.dataset.examples)
             for digest, found in sorted(evaluation_sets.items())
         ),
-        queries=_query_values(request, log, values),
+        queries=_query_values(request, log, values, sizes=sizes),
         effects=effects,
         disagreements=_disagreements(effects),
         joints=joint_effects(request, log, effects),
@@ -204,7 +207,11 @@ def _model(request: AuditRequest, log: StageLog, values: BlobValues) -> ModelIde
 
 
 def _query_values(
-    request: AuditRequest, log: StageLog, values: BlobValues
+    request: AuditRequest,
+    log: StageLog,
+    values: BlobValues,
+    *,
+    sizes: Callable[[Query], Mapping[str, int]],
 ) -> tuple[QueryValue, ...]:
     found: dict[str, QueryValue] = {}
     for row in questions_of(request, log):
@@ -221,6 +228,7 @@ def _query_values(
             better=row.query.better.value,
             value=float(np.mean(difference)),
             n=len(difference),
+            groups=tuple(GroupSize(name=name, n=n) for name, n in sizes(measured).items()),
             data=tuple(plain.data for plain in plain_queries(row.query) if plain.data is not None),
         )
     return tuple(found.values())

@@ -5,7 +5,7 @@ about what goes out.
 """
 
 from auditor.effects import Effect, Verdict
-from auditor.report.schema import QueryValue, Report
+from auditor.report.schema import Report
 
 
 def as_released(report: Report) -> Report:
@@ -18,19 +18,13 @@ def as_released(report: Report) -> Report:
     repair = report.repair
     if repair is None:
         return report
-    data = {row.query: row.data for row in report.queries}
+    after = {row.query: row for row in repair.queries}
     return report.model_copy(
         update={
             "queries": tuple(
-                QueryValue(
-                    query=row.query,
-                    unit=row.unit,
-                    better=row.better.value,
-                    value=row.after,
-                    n=row.n,
-                    data=data.get(row.query, ()),
-                )
-                for row in repair.queries
+                query.model_copy(update={"value": after[query.query].after})
+                for query in report.queries
+                if query.query in after
             ),
             "effects": tuple(
                 _taken_out(effect) if effect.intervention == repair.label else _unknown(effect)

@@ -77,12 +77,19 @@ class EvaluationData(Record):
     examples: int
 
 
+class GroupSize(Record):
+    """One of the groups that a query compares, and how many examples are in it."""
+
+    name: str
+    n: Annotated[int, Field(ge=0)]
+
+
 class QueryValue(Record):
     """A query's value at the audited model itself, on the evaluation sets ``data``.
 
     A probe has two, treated and control; without any, a report of a release that did not say.
     ``kind`` is what it measures, of a probe what it compares; ``group`` the column of the groups
-    that are compared.
+    that are compared, ``groups`` their sizes.
     """
 
     query: Name
@@ -93,6 +100,7 @@ class QueryValue(Record):
     value: Figure
     n: int
     data: tuple[DigestField, ...] = ()
+    groups: tuple[GroupSize, ...] = ()
 
 
 class Disagreement(Record):

@@ -30,6 +30,7 @@ class Gap:
 
     query: str
     measure: str
+    groups: str
     value: str
     unit: str
     better: str
@@ -51,6 +52,7 @@ def _gap(query: QueryValue, report: Report) -> Gap:
     return Gap(
         query=query.query,
         measure=f"{str(query.kind).replace('_', ' ')}{of}",
+        groups=", ".join(f"{group.name} {group.n:,}" for group in query.groups),
         value=size(query.value, decimals=decimals),
         unit=query.unit,
         better=better_words(query.better),

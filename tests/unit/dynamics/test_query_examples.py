@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from auditor.dynamics.evaluate import evaluate
+from auditor.dynamics.group_sizes import group_sizes
 from auditor.dynamics.query_examples import MAX_GROUPS, query_examples
 from auditor.dynamics.run import Run
 from auditor.effects import Query
@@ -61,6 +62,15 @@ def test_named_groups_select_their_examples(run: Run, data: str) -> None:
     assert found.ids.tolist() == [3, 4, 5, 9, 10, 11]
     assert found.groups is not None
     assert found.groups.of.tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_sizes_are_those_of_the_groups_that_are_compared(run: Run, data: str) -> None:
+    by_text = make_query(data, kind="worst_group", group="source")
+    named = make_query(data, kind="accuracy_gap", group="clinic", groups=(3, 1))
+
+    assert group_sizes(run, by_text) == {"a": 6, "b": 6}
+    assert group_sizes(run, named) == {"3": 3, "1": 3}
+    assert group_sizes(run, make_query(data)) == {}
 
 
 def test_cluster_is_kept_beside_values(run: Run, data: str) -> None:
