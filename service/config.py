@@ -32,6 +32,7 @@ from typing_extensions import override
 from auditor.errors import InputError, UnavailableError, UnsupportedError
 from service.ray_config import RayConfig, is_loopback
 from service.records.base import DEFAULT_TENANT
+from service.signing_config import SigningConfig
 from service.timestamp_config import TimestampConfig
 
 MEBIBYTE = 2**20
@@ -118,6 +119,7 @@ class ServiceConfig(BaseModel):
         max_attempts: How often an action is tried.
         drain_seconds: How long a stopping service goes on accepting calls.
         grace_seconds: How long calls and blocks under way may take after that.
+        signing: The key that signs, where a key service holds it; None: a file of the data folder.
         timestamp: The authority that stamps each report that is signed; None: none is asked.
         reflection: Whether generic clients may ask for the schema.
         limits: Sizes and times beyond which a request is refused.
@@ -144,6 +146,7 @@ class ServiceConfig(BaseModel):
     max_attempts: Positive = 3
     drain_seconds: Seconds = 1
     grace_seconds: Seconds = 10
+    signing: SigningConfig | None = None
     timestamp: TimestampConfig | None = None
     reflection: bool = False
     limits: Limits = Limits()

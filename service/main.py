@@ -33,7 +33,6 @@ from service.executors.local import DEFAULT_ENGINE
 from service.http import Pages
 from service.interceptors import Edge
 from service.jobs import Host, Jobs, open_jobs
-from service.keys import ensure_signing_key
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.own_trust import own_trust
@@ -54,6 +53,7 @@ from service.servicers.model import ModelServicer
 from service.servicers.policy import PolicyServicer
 from service.servicers.report import ReportServicer
 from service.servicers.stage_log import StageLogServicer
+from service.signing import service_signer
 from service.threads import Threads
 from service.token_file import load_or_create_tokens, weights_of
 from service.versions import installed_versions
@@ -258,7 +258,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     removed = uploads.remove_idle()
     if removed:
         _log.info("idle uploads removed", uploads=removed)
-    signer = ensure_signing_key(config.keys_dir)  # signs and verifies a constant
+    signer = service_signer(config)
     entries = load_or_create_tokens(config.token_path)
     tokens = PageTokens(entries[0].token.encode())
     links = ReportLinks(load_or_create_link_key(config.link_key_path))
