@@ -110,11 +110,16 @@ def test_request_of_the_audit_guide_is_valid(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "model.safetensors").touch()
     make_stage_log(folder=tmp_path / "runs/42")
+    (policy,) = (
+        text for _, text in blocks("docs/howto/gate-a-release.md", "yaml") if "rules:" in text
+    )
+    (tmp_path / "policy.yaml").write_text(policy)
     text = blocks("docs/howto/audit.md", "yaml")[0][1].replace("source: vendor-b", "source: vendor")
 
     request = resolve_request(yaml.safe_load(text), base=tmp_path, places=AnyPlaces())
 
     assert len(request.queries) == 3
+    assert request.policy_digest is not None
     assert [intervention.kind for intervention in request.interventions] == [
         "skip", "fade", "replace", "drop", "skip", "change", "joint",
     ]  # fmt: skip
