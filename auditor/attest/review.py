@@ -13,22 +13,25 @@ from typing import Final
 from securesystemslib.signer import Signer
 
 from auditor.attest.bundle import assemble
-from auditor.attest.canonical import parse_canonical, read_record
 from auditor.attest.envelope import sign
-from auditor.attest.signed import open_bundle
-from auditor.attest.signing_time import CLOCK_SKEW, SigningTime, judge_time
-from auditor.attest.statement import (
-    REPORT_SUBJECT,
-    ResourceDescriptor,
-    ReviewStatement,
-    build_review_statement,
+from auditor.attest.personal import (
+    Kind,
+    moment_of,
+    open_statement,
+    require_other_key,
+    require_person,
+    require_report,
+    signed_at,
 )
-from auditor.attest.trust import TrustedKey, TrustFile, parse_time
-from auditor.attest.verify import Verification, require_types
-from auditor.errors import DocumentRefusedError, InputError, ReviewError
-from auditor.report.review import REVIEW_PREDICATE_TYPE, Review, Reviewer, ReviewRole
+from auditor.attest.signing_time import CLOCK_SKEW, SigningTime
+from auditor.attest.statement import ReviewStatement, build_review_statement
+from auditor.attest.trust import TrustedKey, TrustFile
+from auditor.attest.verify import Verification
+from auditor.errors import ReviewError
+from auditor.report.review import REVIEW_PREDICATE_TYPE, Review, ReviewRole
 from auditor.stagelog.digest import Digest, sha256
 
+REVIEW: Final = Kind(predicate_type=REVIEW_PREDICATE_TYPE, name="review")
 INDEPENDENT: Final[frozenset[ReviewRole]] = frozenset({"validator", "approver"})
 """Roles in which nobody may review what they signed themselves."""
 
@@ -112,22 +115,18 @@ def verify_review(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
         ReviewError: If it is of another report, by somebody whom the trust file does not let
             review so, or by the report's own signer.
     """
-    opened = open_bundle(bundle, trust, passed=lambda _: None)
-    document = parse_canonical(opened.payload, where="review")
-    require_types(document, (REVIEW_PREDICATE_TYPE,))
-    statement = read_record(ReviewStatement, opened.payload, where="review")
+    opened, statement = open_statement(bundle, trust, kind=REVIEW, statement=ReviewStatement)
     review = statement.predicate
-    require_report(statement.subject, report=report, where="review")
+    require_report(statement.subject, report=report, kind=REVIEW)
     require_person(review.reviewer, opened.key, where="review.reviewer")
     require_independent(review.reviewer.role, opened.key.keyid, report=report)
-    created = moment_of(review.created, where="review.created")
-    time = judge_time(review.created, where="review.created", key=opened.key, proven=opened.proven)
+    time, made = signed_at(review.created, opened, kind=REVIEW)
     return VerifiedReview(
         review=review,
         review_id=sha256(opened.payload),
         key=opened.key,
         time=time,
-        made=created if opened.proven is None else opened.proven.moment,
+        made=made,
         expires=None
         if review.expires is None
         else moment_of(review.expires, where="review.expires"),
@@ -142,21 +141,6 @@ def require_independent(role: ReviewRole, keyid: str, *, report: Verification) -
     """
     if role in INDEPENDENT:
         require_other_key(role, keyid, report=report)
-
-
-def require_other_key(role: ReviewRole, keyid: str, *, report: Verification) -> None:
-    """Refuse what is signed by the key that signed the report.
-
-    Raises:
-        ReviewError: If it is that key.
-    """
-    if keyid == report.key.keyid:
-        raise ReviewError(
-            "key",
-            expected=f"a key of the {role}'s own",
-            found=f"the key that signed the report, {report.key.name}",
-            remedy="Make one: `stageaudit keys init --folder DIR`.",
-        )
 
 
 def latest(reviews: Sequence[VerifiedReview]) -> tuple[VerifiedReview, ...]:
@@ -197,57 +181,3 @@ def require_reviews(
             found=found or "none",
             remedy=f"Have the report reviewed: `stageaudit review --role {role}`.",
         )
-
-
-def require_report(
-    subjects: Sequence[ResourceDescriptor], *, report: Verification, where: str
-) -> None:
-    """Refuse a statement whose one subject is not the report.
-
-    Raises:
-        ReviewError: If it is about another one.
-    """
-    (subject,) = subjects
-    if subject.name != REPORT_SUBJECT or subject.digest.sha256 != report.report_id:
-        raise ReviewError(
-            f"{where}.subject",
-            expected=f"the report {report.report_id}",
-            found=subject.digest.sha256,
-            remedy=f"This is a {where} of another report, or of another version of it.",
-        )
-
-
-def require_person(who: Reviewer, key: TrustedKey, *, where: str) -> None:
-    """Refuse a person or a role that the trust file does not bind the key to.
-
-    Raises:
-        ReviewError: If the key is bound to somebody else, or to other roles.
-    """
-    if key.person is not None and key.person != who.name:
-        raise ReviewError(
-            f"{where}.name",
-            expected=f"{key.person}, whose key {key.name} is",
-            found=who.name,
-            remedy="Ask for a statement under the person's own name.",
-        )
-    if key.roles and who.role not in key.roles:
-        raise ReviewError(
-            f"{where}.role",
-            expected=f"{' or '.join(key.roles)}, as the trust file binds key {key.name}",
-            found=who.role,
-            remedy="Ask somebody in that role.",
-        )
-
-
-def moment_of(text: str, *, where: str) -> datetime:
-    """Return a signed time.
-
-    Raises:
-        DocumentRefusedError: If it is none.
-    """
-    try:
-        return parse_time(text, where=where)
-    except InputError as error:
-        raise DocumentRefusedError(
-            where, expected=error.expected, found=error.found, remedy="Ask for it to be dated."
-        ) from error

@@ -5,20 +5,29 @@ Nobody waives for a report that they signed themselves.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from securesystemslib.signer import Signer
 
 from auditor.attest.bundle import assemble
-from auditor.attest.canonical import parse_canonical, read_record
 from auditor.attest.envelope import sign
-from auditor.attest.review import moment_of, require_other_key, require_person, require_report
-from auditor.attest.signed import open_bundle
-from auditor.attest.signing_time import CLOCK_SKEW, judge_time
+from auditor.attest.personal import (
+    Kind,
+    moment_of,
+    open_statement,
+    require_other_key,
+    require_person,
+    require_report,
+    signed_at,
+)
+from auditor.attest.signing_time import CLOCK_SKEW
 from auditor.attest.statement import WaiverStatement, build_waiver_statement
 from auditor.attest.trust import TrustedKey, TrustFile
-from auditor.attest.verify import Verification, require_types
+from auditor.attest.verify import Verification
 from auditor.report.waiver import WAIVER_PREDICATE_TYPE, Waiver
 from auditor.stagelog.digest import Digest, sha256
+
+WAIVER: Final = Kind(predicate_type=WAIVER_PREDICATE_TYPE, name="waiver")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,19 +82,16 @@ def verify_waiver(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
         ReviewError: If it is of another report, by somebody whom the trust file does not let do
             so, or by the report's own signer.
     """
-    opened = open_bundle(bundle, trust, passed=lambda _: None)
-    require_types(parse_canonical(opened.payload, where="waiver"), (WAIVER_PREDICATE_TYPE,))
-    statement = read_record(WaiverStatement, opened.payload, where="waiver")
+    opened, statement = open_statement(bundle, trust, kind=WAIVER, statement=WaiverStatement)
     waiver = statement.predicate
-    require_report(statement.subject, report=report, where="waiver")
+    require_report(statement.subject, report=report, kind=WAIVER)
     require_person(waiver.by, opened.key, where="waiver.by")
     require_other_key(waiver.by.role, opened.key.keyid, report=report)
-    created = moment_of(waiver.created, where="waiver.created")
-    judge_time(waiver.created, where="waiver.created", key=opened.key, proven=opened.proven)
+    _, made = signed_at(waiver.created, opened, kind=WAIVER)
     return VerifiedWaiver(
         waiver=waiver,
         waiver_id=sha256(opened.payload),
         key=opened.key,
-        made=created if opened.proven is None else opened.proven.moment,
+        made=made,
         expires=moment_of(waiver.expires, where="waiver.expires"),
     )

@@ -85,15 +85,20 @@ class Dossier(Record):
     def outside(self, regime: Regime, *, validated: Validated) -> tuple[str, ...]:
         """Return in what a training goes beyond all those that an estimator was compared on.
 
-        Sizes count beyond the largest of the trainings by the same optimizers: an estimator that
-        holds for short runs of SGD was not shown to hold for longer ones, nor for Adam.
+        Sizes count beyond the largest of the trainings that have all of its optimizers: an
+        estimator that holds for short runs of SGD was not shown to hold for longer ones, for Adam,
+        or for both in one training.
         """
         compared = [one.regime for one in self.trainings if one.workload in validated.trainings]
         found = _unknown(
             "optimizer", regime.optimizers, [name for one in compared for name in one.optimizers]
         )
         found += _unknown("loss", regime.losses, [name for one in compared for name in one.losses])
-        alike = [one for one in compared if set(one.optimizers) & set(regime.optimizers)]
+        alike = [one for one in compared if set(regime.optimizers) <= set(one.optimizers)]
+        if not alike and not found:
+            found.append(
+                f"optimizers {' and '.join(regime.optimizers)} in one training, not compared"
+            )
         for what in ("stages", "steps", "parameters"):
             largest = max((getattr(one, what) for one in alike), default=0)
             if alike and getattr(regime, what) > largest:

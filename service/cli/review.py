@@ -1,22 +1,17 @@
 """``stageaudit review``: sign what a named person decided about a report."""
 
-from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from auditor.attest.review import require_independent, sign_review
-from auditor.attest.trust import parse_time
 from auditor.attest.verify import verify_bundle
-from auditor.edge.clock import SystemClock
-from auditor.errors import InputError
 from auditor.report.review import Review, Reviewer
 from service.cli.bundle_reader import read_bundle
-from service.cli.output import JsonOption, console, emit, keep
+from service.cli.output import JsonOption
 from service.cli.roles import Role, Verdict
-from service.cli.signing import signer_of
+from service.cli.signing import now_text, put_statement, signer_of, stated, until_text
 from service.cli.trusting import TrustOption, chosen_trust, digests_of
 
 
@@ -59,37 +54,25 @@ def review(
     )
     signer = signer_of(key)
     require_independent(role.value, signer.public_key.keyid, report=verified)
-    now = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
-    if expires is not None:
-        expires = parse_time(expires, where="--expires").isoformat().replace("+00:00", "Z")
-    try:
-        decided = Review(
+    until = None if expires is None else until_text(expires)
+    decided = stated(
+        lambda: Review(
             reviewer=Reviewer(name=name, role=role.value, organisation=organisation),
             decision=decision.value,
             conditions=tuple(condition or ()),
             comment=comment,
-            created=now.replace("+00:00", "Z"),
-            expires=expires,
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(
-            ".".join(["review", *map(str, first["loc"])]),
-            expected="a name, an organisation, and conditions if and only if it is conditional",
-            found=first["msg"],
-            remedy="Correct the option.",
-        ) from error
-    keep(sign_review(decided, report=verified.report_id, signer=signer), output)
-    emit(
-        {
-            "report": verified.report_id,
-            "keyid": signer.public_key.keyid,
-            "output": str(output),
-            **decided.model_dump(mode="json", by_alias=True, exclude_none=True),
-        },
-        as_json=as_json,
-        human=lambda: console.print(
-            f"{role.value} {name}: {decision.value} of report {verified.report_id}",
-            markup=False, soft_wrap=True,
+            created=now_text(),
+            expires=until,
         ),
-    )  # fmt: skip
+        what="review",
+        expected="a name, an organisation, and conditions if and only if it is conditional",
+    )
+    put_statement(
+        decided,
+        sign_review(decided, report=verified.report_id, signer=signer),
+        output,
+        report=verified.report_id,
+        signer=signer,
+        sentence=f"{role.value} {name}: {decision.value} of report {verified.report_id}",
+        as_json=as_json,
+    )

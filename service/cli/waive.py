@@ -1,26 +1,22 @@
 """``stageaudit waive``: sign that a rule need not hold for one report, why, and until when."""
 
-from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from auditor.attest.review import require_other_key
-from auditor.attest.trust import parse_time
+from auditor.attest.personal import require_other_key
 from auditor.attest.verify import verify_bundle
 from auditor.attest.waiver import sign_waiver
-from auditor.edge.clock import SystemClock
-from auditor.errors import InputError, PolicyError
+from auditor.errors import PolicyError
 from auditor.report.review import Reviewer
 from auditor.report.waiver import Waiver
 from auditor.stagelog.digest import digest_of
 from service.cli.bundle_reader import read_bundle
-from service.cli.output import JsonOption, console, emit, keep
+from service.cli.output import JsonOption
 from service.cli.policy_file import read_policy
 from service.cli.roles import Role
-from service.cli.signing import signer_of
+from service.cli.signing import now_text, put_statement, signer_of, stated, until_text
 from service.cli.trusting import TrustOption, chosen_trust
 
 
@@ -60,37 +56,27 @@ def waive(
         )
     signer = signer_of(key)
     require_other_key(role.value, signer.public_key.keyid, report=verified)
-    now = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
-    try:
-        waiver = Waiver(
+    until = until_text(expires)
+    waiver = stated(
+        lambda: Waiver(
             by=Reviewer(name=name, role=role.value, organisation=organisation),
             policy=digest_of(rules),
             rule=rule,
             interventions=tuple(intervention or ()),
             reason=reason,
-            created=now.replace("+00:00", "Z"),
-            expires=parse_time(expires, where="--expires").isoformat().replace("+00:00", "Z"),
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(
-            ".".join(["waiver", *map(str, first["loc"])]),
-            expected="a name, an organisation and a reason",
-            found=first["msg"],
-            remedy="Correct the option.",
-        ) from error
-    keep(sign_waiver(waiver, report=verified.report_id, signer=signer), output)
-    emit(
-        {
-            "report": verified.report_id,
-            "keyid": signer.public_key.keyid,
-            "output": str(output),
-            **waiver.model_dump(mode="json", by_alias=True, exclude_none=True),
-        },
-        as_json=as_json,
-        human=lambda: console.print(
-            f"{role.value} {name} waives {rule!r} on report {verified.report_id} until "
-            f"{waiver.expires}",
-            markup=False, soft_wrap=True,
+            created=now_text(),
+            expires=until,
         ),
-    )  # fmt: skip
+        what="waiver",
+        expected="a name, an organisation and a reason",
+    )
+    put_statement(
+        waiver,
+        sign_waiver(waiver, report=verified.report_id, signer=signer),
+        output,
+        report=verified.report_id,
+        signer=signer,
+        sentence=f"{role.value} {name} waives {rule!r} on report {verified.report_id} "
+        f"until {until}",
+        as_json=as_json,
+    )

@@ -67,6 +67,10 @@ def test_the_record_is_stated_with_what_was_not_compared() -> None:
     ("changes", "text"),
     [
         ({"optimizers": ("lion",)}, "optimizer lion, not compared"),
+        (
+            {"optimizers": ("adamw", "sgd")},
+            "optimizers adamw and sgd in one training, not compared",
+        ),
         ({"losses": ("dpo",)}, "loss dpo, not compared"),
         ({"stages": 4}, "4 stages, compared up to 3"),
         ({"steps": 201}, "201 steps, compared up to 200"),
