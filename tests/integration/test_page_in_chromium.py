@@ -11,6 +11,7 @@ from auditor.page.render import render_page
 from examples.report_page.browser import look, missing
 from tests.support.reports import make_effect, make_report, make_signed
 from tests.support.rich_report import make_repair, make_rich_report
+from tests.unit.compare.test_page import page_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,6 +54,21 @@ def test_axe_finds_nothing_serious_in_light_dark_and_narrow(views: list[dict[str
     for view in looked:
         assert [v for v in view["violations"] if v["impact"] in SERIOUS] == []
         assert {"color-contrast", "heading-order", "svg-img-alt"} <= set(view["passes"])
+
+
+def test_axe_finds_nothing_serious_on_a_page_of_two_reports(tmp_path: Path) -> None:
+    url = write(tmp_path, page_of(make_rich_report("cue"), make_rich_report("cue")))
+
+    found = look([
+        {**DESK, "url": url, "scheme": "light", "axe": True, "open": True},
+        {**DESK, "url": url, "scheme": "dark", "axe": True, "open": True},
+        {**PHONE, "url": url, "scheme": "light", "axe": True, "open": True},
+    ])
+
+    for view in found:
+        assert [v for v in view["violations"] if v["impact"] in SERIOUS] == []
+        assert (len(view["requests"]), view["messages"], view["scripts"]) == (1, [], 0)
+        assert view["size"]["scroll"] <= view["size"]["width"]
 
 
 def test_axe_finds_what_is_planted(tmp_path: Path) -> None:
