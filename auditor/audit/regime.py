@@ -12,16 +12,17 @@ from auditor.stagelog.schedule import read_schedule
 
 
 def regime_of(log: StageLog, blobs: BlobStore) -> Regime:
-    """Return the regime of a log; without a rate where no stage has a schedule or a finite one."""
+    """Return the regime of a log; without a rate where a stage has no schedule or no finite one."""
     trained = {name for stage in log.stages for name in stage.trainable}
-    rates = [rate for stage in log.stages if (rate := _effective_rate(stage, blobs)) is not None]
+    rates = [_effective_rate(stage, blobs) for stage in log.stages]
+    known = [rate for rate in rates if rate is not None]
     return Regime(
         optimizers=tuple(sorted({_optimizer(stage) for stage in log.stages})),
         losses=tuple(sorted({stage.loss.kind for stage in log.stages})),
         stages=len(log.stages),
         steps=sum(stage.steps for stage in log.stages),
         parameters=sum(math.prod(log.parameters[name].shape) for name in sorted(trained)),
-        effective_rate=max(rates, default=None),
+        effective_rate=max(known) if len(known) == len(rates) else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Compute the actions of a signed report again, in the groups that they were computed in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, final
@@ -15,7 +15,7 @@ from auditor.audit.questions import Row, questions_of
 from auditor.audit.regroup import Regroup, Regrouping
 from auditor.audit.results import BlobValues
 from auditor.effects import Effect
-from auditor.errors import InternalError
+from auditor.errors import InputError, InternalError
 from auditor.estimators.auto import AutoSettings
 from auditor.estimators.registry import BASELINES, resolved
 from auditor.plan.actions import ActionKey, ActionSpec, dependencies, key_of
@@ -124,15 +124,18 @@ class Reproducer:
         """Compute some effects and actions, and what they need.
 
         Raises:
+            InputError: If an action is not one of the request's.
             ArtifactMissingError: If data are gone.
             AuditorError: If an action fails.
         """
         rows = [row for row in questions_of(self._request, self._log) if _is_in(row, only)]
         if isinstance(resolved(self._request.estimator), AutoSettings):
             self.everything()  # auto decides by all results what answers each effect
+            _require_planned(only, self._done)
         else:
             planned = plan_round(self._request, self._log, {}, blobs=self._blobs)
             known = {key_of(spec): spec for spec in planned.actions}
+            _require_planned(only, known)
             wanted = self._keys_of(rows, only) & known.keys()
             needed = self._groups.needed(wanted, known=known)
             self._execute({key: spec for key, spec in known.items() if key in needed})
@@ -205,6 +208,21 @@ class Reproducer:
 def _is_in(row: Row, only: Only) -> bool:
     about = (row.query.name, row.intervention.label)
     return any((effect.query, effect.intervention) == about for effect in only.effects)
+
+
+def _require_planned(only: Only, planned: Iterable[ActionKey]) -> None:
+    """Refuse actions that a report names and its request does not come to.
+
+    Raises:
+        InputError: If there is one.
+    """
+    for key in sorted(only.keys - set(planned)):
+        raise InputError(
+            "--only",
+            expected="an action that the report's request comes to",
+            found=f"{key[:16]}, which the report names",
+            remedy="The report tells of an action that it cannot rest on: ask who signed it.",
+        )
 
 
 def _unrecorded(spec: ActionSpec) -> InternalError:

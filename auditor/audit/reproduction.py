@@ -17,6 +17,7 @@ from auditor.report.reproduction import (
     ChangedEnvironment,
     ComparedFigure,
     ComparedKey,
+    Only,
     Reproduction,
     worst,
 )
@@ -30,6 +31,7 @@ def reproduction_of(
     *,
     report_id: Digest,
     tolerance: float,
+    only: Only | None = None,
     left_out: Iterable[str] = (),
 ) -> Reproduction:
     """Return how each figure and each action of a report agrees with what it came to again.
@@ -39,6 +41,8 @@ def reproduction_of(
         again: What its request came to.
         report_id: The report's id.
         tolerance: Relative, for figures.
+        only: What was to be computed; None: everything. An effect of it that the request does not
+            come to has nothing on the other side, and is different.
         left_out: Parts of the report that could not be computed here.
     """
     signed = _signed_results(report)
@@ -46,8 +50,7 @@ def reproduction_of(
     same_bits = all(signed.get(key) == action.result for key, action in again.actions.items())
     how = Comparison(tolerance=tolerance, same_bits=same_bits)
     if again.report is None:
-        wanted = {(effect.query, effect.intervention) for effect in again.effects}
-        chosen = tuple(e for e in report.effects if (e.query, e.intervention) in wanted)
+        chosen = () if only is None else only.effects
         signed_part = report.model_copy(update={"effects": chosen})
         computed = report.model_copy(update={"effects": again.effects})
         figures = compared_reports(signed_part, computed, how=how, parts=("effects",))

@@ -1,6 +1,6 @@
 """Two verified reports: releases of one pipeline, or two estimators on one log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from auditor.compare.match import Pair, matched
 from auditor.compare.result import (
@@ -14,11 +14,12 @@ from auditor.compare.settings import query_flags, settings_of
 from auditor.effects import Effect
 from auditor.policy.judge import Judged
 from auditor.policy.released import as_released
-from auditor.policy.rows import Span, span_of, stages_of
+from auditor.policy.rows import Span, differ_in_confidence, span_of, stages_of
 from auditor.report.labels import data_names
 from auditor.report.schema import Report
 
 OTHER_UNIT, OTHER_BETTER = "other unit", "other direction is better"
+OTHER_CONFIDENCE = "other confidence"
 INCOMPARABLE = frozenset({OTHER_UNIT, OTHER_BETTER})
 """Flags of rows that have no difference."""
 
@@ -33,8 +34,9 @@ def compare(a: Judged, b: Judged) -> Comparison:
         b: Another one.
     """
     before, after = as_released(a.report), as_released(b.report)
-    rows = tuple(_row(pair, before, after) for pair in matched(before, after))
-    values = tuple(_values(before, after))
+    flags = {query: query_flags(before, after, query) for query in _queries_of(before, after)}
+    rows = tuple(_row(pair, flags) for pair in matched(before, after))
+    values = tuple(_values(before, after, flags))
     both = [row for row in rows if row.a is not None and row.b is not None]
     flagged = any(row.flags for row in both) or any(value.flags for value in values)
     return Comparison(
@@ -48,7 +50,13 @@ def compare(a: Judged, b: Judged) -> Comparison:
     )
 
 
-def _row(pair: Pair, a: Report, b: Report) -> ComparedRow:
+def _queries_of(a: Report, b: Report) -> dict[str, None]:
+    of_effects = (effect.query for report in (a, b) for effect in report.effects)
+    of_values = (value.query for report in (a, b) for value in report.queries)
+    return dict.fromkeys((*of_values, *of_effects))
+
+
+def _row(pair: Pair, of_query: Mapping[str, Sequence[str]]) -> ComparedRow:
     one, other, effect = pair.a, pair.b, pair.effect
     row = ComparedRow(
         query=effect.query,
@@ -61,11 +69,15 @@ def _row(pair: Pair, a: Report, b: Report) -> ComparedRow:
     )
     if one is None or other is None:
         return row
-    flags = (*_flags(one, other), *query_flags(a, b, effect.query))
+    flags = (*_flags(one, other), *of_query[effect.query])
     before, now = span_of(one, "interval"), span_of(other, "interval")
+    if before is None or now is None:  # a verdict on what was not computed is none that changed
+        return row.model_copy(update={"flags": flags})
     changed = {"flags": flags, "verdict_changed": one.verdict != other.verdict}
-    if before is None or now is None or INCOMPARABLE & set(flags):
+    if INCOMPARABLE & set(flags):
         return row.model_copy(update=changed)
+    if OTHER_CONFIDENCE in flags:  # intervals at two levels say nothing together
+        return row.model_copy(update={**changed, "difference": now.value - before.value})
     change = now.minus(before)
     return row.model_copy(
         update={
@@ -85,6 +97,8 @@ def _flags(one: Effect, other: Effect) -> Iterator[str]:
         yield OTHER_BETTER
     if one.intervention != other.intervention:
         yield f"in A: {one.intervention}"
+    if differ_in_confidence(one, other):
+        yield OTHER_CONFIDENCE
     if one.estimand != other.estimand:
         yield "other estimand"
 
@@ -108,7 +122,7 @@ def _overlap(one: Span, other: Span) -> bool | None:
     return one.low <= other.high and other.low <= one.high
 
 
-def _values(a: Report, b: Report) -> Iterator[ComparedValue]:
+def _values(a: Report, b: Report, of_query: Mapping[str, Sequence[str]]) -> Iterator[ComparedValue]:
     before = {value.query: value for value in a.queries}
     after = {value.query: value for value in b.queries}
     for name, known in {**before, **after}.items():
@@ -119,7 +133,7 @@ def _values(a: Report, b: Report) -> Iterator[ComparedValue]:
             flags += [OTHER_UNIT] if one.unit != other.unit else []
             flags += [OTHER_BETTER] if one.better != other.better else []
             difference = None if flags else other.value - one.value
-            flags += query_flags(a, b, name)
+            flags += of_query[name]
         yield ComparedValue(
             query=name,
             unit=known.unit,

@@ -27,7 +27,7 @@ class Regime(Record):
         steps: Of all stages.
         parameters: Elements that are trained in some stage.
         effective_rate: The largest learning rate, over 1 - momentum where there is momentum; None
-            where the log has no schedules.
+            where that of a stage is not known, or not finite.
     """
 
     optimizers: tuple[Name, ...]
@@ -85,20 +85,24 @@ class Dossier(Record):
     def outside(self, regime: Regime, *, validated: Validated) -> tuple[str, ...]:
         """Return in what a training goes beyond all those that an estimator was compared on.
 
-        Sizes count beyond the largest of the trainings that have all of its optimizers: an
-        estimator that holds for short runs of SGD was not shown to hold for longer ones, for Adam,
-        or for both in one training.
+        Sizes count beyond the largest of the trainings that have all of its optimizers and losses:
+        an estimator that holds for short runs of SGD was not shown to hold for longer ones, for
+        Adam, or for both in one training.
         """
         compared = [one.regime for one in self.trainings if one.workload in validated.trainings]
         found = _unknown(
             "optimizer", regime.optimizers, [name for one in compared for name in one.optimizers]
         )
         found += _unknown("loss", regime.losses, [name for one in compared for name in one.losses])
-        alike = [one for one in compared if set(regime.optimizers) <= set(one.optimizers)]
+        alike = [
+            one
+            for one in compared
+            if set(regime.optimizers) <= set(one.optimizers)
+            and set(regime.losses) <= set(one.losses)
+        ]
         if not alike and not found:
-            found.append(
-                f"optimizers {' and '.join(regime.optimizers)} in one training, not compared"
-            )
+            what = " and ".join((*regime.optimizers, *regime.losses))
+            found.append(f"{what} in one training, not compared")
         for what in ("stages", "steps", "parameters"):
             largest = max((getattr(one, what) for one in alike), default=0)
             if alike and getattr(regime, what) > largest:

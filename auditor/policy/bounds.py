@@ -5,7 +5,6 @@ An interval that a bound lies in decides nothing: the finding is *investigate*, 
 
 from collections.abc import Iterator
 
-from auditor.effects import Effect
 from auditor.policy.result import Comparator, Finding, Outcome
 from auditor.policy.rows import (
     Span,
@@ -14,6 +13,7 @@ from auditor.policy.rows import (
     effects_of,
     query_value,
     require_same_data,
+    rows_by_key,
     span_of,
     stages_of,
     value_of,
@@ -35,9 +35,11 @@ def judge_effects(rule: EffectRule, report: Report, baseline: Report | None) -> 
         BaselineError: If the baseline is missing, lacks the row or has it on other data.
     """
     rows = effects_of(rule, report)
+    compared = _baseline_of(rule, report, baseline)
+    before_by_key = {} if compared is None else rows_by_key(compared)
     for effect in rows:
         span, what = span_of(effect, rule.judge), "effect"
-        other = _compared(effect, report, baseline) if rule.against == "baseline" else None
+        other = None if compared is None else counterpart(effect, before_by_key, baseline=compared)
         if rule.against == "baseline":
             what = "change of the effect against the baseline"
             before = None if other is None else span_of(other, rule.judge)
@@ -101,11 +103,14 @@ def judge_value(rule: ValueRule, report: Report, baseline: Report | None) -> Ite
         )
 
 
-def _compared(effect: Effect, report: Report, baseline: Report | None) -> Effect | None:
+def _baseline_of(rule: EffectRule, report: Report, baseline: Report | None) -> Report | None:
+    """Return the baseline if the rule is against it, asked on the same examples."""
+    if rule.against != "baseline":
+        return None
     if baseline is None:
         raise baseline_lacks("a report")
-    require_same_data(effect.query, report, baseline)
-    return counterpart(effect, baseline)
+    require_same_data(rule.query, report, baseline)
+    return baseline
 
 
 def _bounds(rule: EffectRule | ValueRule) -> Iterator[tuple[Comparator, float]]:

@@ -18,10 +18,11 @@ def flapping(policy: Policy, report: Report) -> tuple[str, ...]:
         PolicyError: If a rule names what the report does not have.
     """
     warnings = []
+    released = as_released(report)
     for rule in policy.rules:
         if not isinstance(rule, EffectRule) or rule.against == "baseline":
             continue
-        rows = effects_of(rule, as_released(report))
+        rows = effects_of(rule, released)
         for effect in rows:
             for bound in (rule.at_most, rule.at_least):
                 if bound is not None and (text := _warning(rule, effect, bound)):

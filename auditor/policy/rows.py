@@ -1,6 +1,6 @@
 """The rows of a report that a rule is about, each with the baseline's row it is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import final
@@ -157,18 +157,44 @@ def row_key(effect: Effect) -> tuple[str, str, str]:
     return effect.query, effect.intervention, effect.kind
 
 
-def counterpart(effect: Effect, baseline: Report) -> Effect | None:
+def differ_in_confidence(one: Effect, other: Effect) -> bool:
+    """Say whether two effects have intervals at different levels."""
+    levels = {effect.confidence for effect in (one, other) if not effect.exact_by_construction}
+    return len(levels - {None}) > 1
+
+
+def rows_by_key(report: Report) -> dict[tuple[str, str, str], Effect]:
+    """Return a report's effects by what they have in common with those of another one."""
+    return {row_key(effect): effect for effect in report.effects}
+
+
+def counterpart(
+    effect: Effect, rows: Mapping[tuple[str, str, str], Effect], *, baseline: Report
+) -> Effect | None:
     """Return the baseline's effect of the same intervention on the same query.
 
     None where the baseline's model was made without the stage: there is nothing to compare with,
     and the effect counts whole.
 
+    Args:
+        effect: Of the report that is judged.
+        rows: The baseline's, by key.
+        baseline: The report that they are of.
+
     Raises:
-        BaselineError: If the stages are there but the row is not, or is in another unit.
+        BaselineError: If the stages are there but the row is not, or is in another unit or at
+            another confidence.
     """
-    for other in baseline.effects:
-        if row_key(other) == row_key(effect) and other.unit == effect.unit:
-            return other
+    other = rows.get(row_key(effect))
+    if other is not None and other.unit == effect.unit:
+        if differ_in_confidence(effect, other):
+            raise BaselineError(
+                f"baseline, {effect.intervention} on {effect.query}",
+                expected=f"an interval at confidence {effect.confidence}",
+                found=other.confidence,
+                remedy="Audit the baseline's model at the same confidence.",
+            )
+        return other
     if set(stages_of(effect)) <= set(baseline.log.stages):
         raise baseline_lacks(f"{effect.intervention} on {effect.query} in {effect.unit}")
     return None

@@ -87,6 +87,7 @@ def reproduce_here(
                     again,
                     report_id=verified.report_id,
                     tolerance=how.tolerance,
+                    only=chosen,
                     left_out=left_out,
                 )
     return Reproduction(

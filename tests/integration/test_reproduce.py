@@ -215,6 +215,37 @@ def test_only_some_effects_and_keys_are_computed(type_: Type, work: Path, report
     assert "skip nobody" in none.err
 
 
+def test_an_effect_that_the_request_does_not_come_to_is_different(
+    type_: Type, work: Path, report: Path, tmp_path: Path
+) -> None:
+    def relabel(signed: Report) -> Report:
+        first, *others = signed.effects
+        forged = first.model_copy(update={"intervention": "skip finetune"})
+        return signed.model_copy(update={"effects": (forged, *others)})
+
+    forged = resigned(report, relabel, tmp_path / "forged.json")
+    said = type_(*again(forged, work, "--only", "skip finetune", "--lanes", 1, "--json"))
+
+    assert said.code == 20, said.err
+    assert said.json["outcome"] == "different"
+    assert "effects[skip finetune on loss].value" in by_where(said)
+
+
+def test_an_action_that_the_request_does_not_come_to_is_refused(
+    type_: Type, work: Path, report: Path, tmp_path: Path
+) -> None:
+    def invent(signed: Report) -> Report:
+        first, *others = signed.effects
+        invented = first.model_copy(update={"action_keys": (*first.action_keys, "ab" * 32)})
+        return signed.model_copy(update={"effects": (invented, *others)})
+
+    forged = resigned(report, invent, tmp_path / "forged.json")
+    said = type_(*again(forged, work, "--only", "abababab", "--lanes", 1))
+
+    assert said.code == 7
+    assert "ababab" in said.err
+
+
 def test_without_the_model_its_binding_is_not_compared(
     type_: Type, work: Path, report: Path
 ) -> None:

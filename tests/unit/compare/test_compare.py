@@ -163,3 +163,16 @@ def test_names_are_no_markup() -> None:
     found = compared(make_report(), with_effects({"intervention": "skip <b>|x"}))
 
     assert "skip \\<b\\>\\|x" in comparison_markdown(found)
+
+
+def test_intervals_at_two_levels_are_not_put_together() -> None:
+    row = only(compared(make_report(), with_effects({"value": 0.5, "confidence": 0.99})))
+
+    assert "other confidence" in row.flags
+    assert (row.difference, row.low, row.high, row.overlap) == (0.25, None, None, None)
+
+
+def test_a_verdict_on_what_was_not_computed_is_none_that_changed() -> None:
+    absent = {"value": None, "low": None, "high": None, "verdict": Verdict.NOT_RESOLVED}
+
+    assert not only(compared(make_report(), with_effects(absent))).verdict_changed

@@ -260,3 +260,12 @@ def test_a_baseline_on_other_examples_is_refused(rule: dict[str, Any]) -> None:
 def test_a_query_without_a_value_is_no_pass() -> None:
     with pytest.raises(PolicyError, match="query"):
         gate({**VALUE, "at_most": 0.5}, make_report(queries=()))
+
+
+def test_a_baseline_at_another_confidence_is_refused() -> None:
+    wider = with_effect(confidence=0.99)
+
+    with pytest.raises(BaselineError, match=r"confidence 0\.9"):
+        gate(AGAINST, make_report(), wider)
+    exact = with_effect(low=0.25, high=0.25, confidence=0.99, exact_by_construction=True)
+    assert gate(AGAINST, exact, exact).outcome is Outcome.PASS

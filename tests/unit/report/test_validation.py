@@ -69,7 +69,7 @@ def test_the_record_is_stated_with_what_was_not_compared() -> None:
         ({"optimizers": ("lion",)}, "optimizer lion, not compared"),
         (
             {"optimizers": ("adamw", "sgd")},
-            "optimizers adamw and sgd in one training, not compared",
+            "adamw and sgd and cross_entropy in one training, not compared",
         ),
         ({"losses": ("dpo",)}, "loss dpo, not compared"),
         ({"stages": 4}, "4 stages, compared up to 3"),
