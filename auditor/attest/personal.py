@@ -109,12 +109,27 @@ def require_other_key(role: ReviewRole, keyid: str, *, report: Verification) -> 
         ReviewError: If it is that key.
     """
     if keyid == report.key.keyid:
-        raise ReviewError(
-            "key",
-            expected=f"a key of the {role}'s own",
-            found=f"the key that signed the report, {report.key.name}",
-            remedy="Make one: `stageaudit keys init --folder DIR`.",
-        )
+        raise _own(role, f"the key that signed the report, {report.key.name}")
+
+
+def require_other_signer(role: ReviewRole, key: TrustedKey, *, report: Verification) -> None:
+    """Refuse what is signed by the report's key, or by another key of the same person.
+
+    Raises:
+        ReviewError: If it is, as far as the trust file binds keys to persons.
+    """
+    require_other_key(role, key.keyid, report=report)
+    if key.person is not None and key.person == report.key.person:
+        raise _own(role, f"{key.person}, whose key {report.key.name} signed the report")
+
+
+def _own(role: ReviewRole, found: str) -> ReviewError:
+    return ReviewError(
+        "key",
+        expected=f"a key of the {role}'s own",
+        found=found,
+        remedy="Somebody else has to sign; a key is made by `stageaudit keys init --folder DIR`.",
+    )
 
 
 def moment_of(text: str, *, where: str) -> datetime:

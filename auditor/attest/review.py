@@ -19,6 +19,7 @@ from auditor.attest.personal import (
     moment_of,
     open_statement,
     require_other_key,
+    require_other_signer,
     require_person,
     require_report,
     signed_at,
@@ -33,7 +34,7 @@ from auditor.stagelog.digest import Digest, sha256
 
 REVIEW: Final = Kind(predicate_type=REVIEW_PREDICATE_TYPE, name="review")
 INDEPENDENT: Final[frozenset[ReviewRole]] = frozenset({"validator", "approver"})
-"""Roles in which nobody may review what they signed themselves."""
+"""Roles in which nobody may review what a key of theirs has signed."""
 
 
 class Standing(StrEnum):
@@ -119,7 +120,8 @@ def verify_review(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
     review = statement.predicate
     require_report(statement.subject, report=report, kind=REVIEW)
     require_person(review.reviewer, opened.key, where="review.reviewer")
-    require_independent(review.reviewer.role, opened.key.keyid, report=report)
+    if review.reviewer.role in INDEPENDENT:
+        require_other_signer(review.reviewer.role, opened.key, report=report)
     time, made = signed_at(review.created, opened, kind=REVIEW)
     return VerifiedReview(
         review=review,

@@ -1,6 +1,6 @@
 """Waivers: signed by a named person over a report's id, verified against that report.
 
-Nobody waives for a report that they signed themselves.
+Nobody waives for a report that their key, or another key of theirs, has signed.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from auditor.attest.personal import (
     Kind,
     moment_of,
     open_statement,
-    require_other_key,
+    require_other_signer,
     require_person,
     require_report,
     signed_at,
@@ -86,7 +86,7 @@ def verify_waiver(bundle: bytes, trust: TrustFile, *, report: Verification) -> V
     waiver = statement.predicate
     require_report(statement.subject, report=report, kind=WAIVER)
     require_person(waiver.by, opened.key, where="waiver.by")
-    require_other_key(waiver.by.role, opened.key.keyid, report=report)
+    require_other_signer(waiver.by.role, opened.key, report=report)
     _, made = signed_at(waiver.created, opened, kind=WAIVER)
     return VerifiedWaiver(
         waiver=waiver,

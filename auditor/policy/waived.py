@@ -14,8 +14,9 @@ def require_waivable(policy: Policy, waivers: Sequence[VerifiedWaiver], *, diges
     """Refuse waivers that the policy does not let count.
 
     Raises:
-        PolicyError: If one is of another policy, of a rule that there is not, or by somebody whose
-            role the policy does not name in ``waivers``.
+        PolicyError: If one is of another policy, of a rule that there is not, by somebody whose
+            role the policy does not name in ``waivers``, or by a key that the reader's trust file
+            does not bind to that role: whoever signs can call themselves anything.
     """
     names = [rule.name for rule in policy.rules]
     for one in waivers:
@@ -40,6 +41,14 @@ def require_waivable(policy: Policy, waivers: Sequence[VerifiedWaiver], *, diges
                 expected=" or ".join(policy.waivers) or "no waiver at all, by the policy",
                 found=f"{waiver.by.name}, {waiver.by.role}",
                 remedy="Name the roles that may waive rules in the policy's `waivers`.",
+            )
+        if waiver.by.role not in one.key.roles:
+            raise PolicyError(
+                f"waiver, key {one.key.name}",
+                expected=f"a key that your trust file binds to the role {waiver.by.role}",
+                found=", ".join(one.key.roles) or "one bound to no role",
+                remedy=f"`stageaudit keys trust PUB.pem --role {waiver.by.role} --person NAME`, if "
+                "the key is that person's.",
             )
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from auditor.compare.result import ComparedRow, ComparedValue, Comparison, Setting
 from auditor.compare.words import change_words, interval_words, side_words, verdict_words
-from auditor.errors import printable
 from auditor.report.labels import named
+from service.cli.output import plain
 
 
 def print_comparison(found: Comparison, *, console: Console) -> None:
@@ -36,7 +35,7 @@ def print_comparison(found: Comparison, *, console: Console) -> None:
 def _settings(settings: Sequence[Setting]) -> Table:
     table = Table("differs", "A", "B", box=SIMPLE_HEAD, pad_edge=False)
     for setting in settings:
-        table.add_row(*(_plain(text or "–") for text in (setting.what, setting.a, setting.b)))
+        table.add_row(*(plain(text or "–") for text in (setting.what, setting.a, setting.b)))
     return table
 
 
@@ -49,7 +48,7 @@ def _values(values: Sequence[ComparedValue]) -> Table:
         figures = ["–" if one is None else f"{one:.4g}" for one in (value.a, value.b)]
         change = "" if value.difference is None else f"{value.difference:+.4g}"
         notes = ", ".join((value.unit, *value.flags))
-        table.add_row(_plain(value.query), *figures, change, _plain(notes))
+        table.add_row(plain(value.query), *figures, change, plain(notes))
     return table
 
 
@@ -57,7 +56,7 @@ def _effects(
     value: ComparedValue, rows: Sequence[ComparedRow], *, names: Mapping[str, str]
 ) -> Table:
     table = Table(
-        title=f"effects on {_plain(value.query)} in {_plain(value.unit)}, {value.better} is better",
+        title=f"effects on {plain(value.query)} in {plain(value.unit)}, {value.better} is better",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -69,17 +68,12 @@ def _effects(
         table.add_column(heading)
     for row in rows:
         table.add_row(
-            _plain(named(row.intervention, names)),
+            plain(named(row.intervention, names)),
             side_words(row.a),
             side_words(row.b),
             change_words(row),
             interval_words(row),
             verdict_words(row),
-            _plain(named(", ".join(row.flags), names)),
+            plain(named(", ".join(row.flags), names)),
         )
     return table
-
-
-def _plain(text: str) -> str:
-    """Return text of others without what a terminal, or rich, would obey."""
-    return escape(printable(text))

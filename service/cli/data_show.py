@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditor.checks import needs_extra
+from auditor.errors import printable
 from service.cli.output import JsonOption, console, emit
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def finish(folder: Path, *, made: "Made", as_json: bool) -> None:
     def human() -> None:
         _print(summary)
         if classes is not None:
-            shown = ", ".join(f"{number} {_plain(name)}" for name, number in classes.items())
+            shown = ", ".join(f"{number} {printable(name)}" for name, number in classes.items())
             console.print(f"classes        {shown}", markup=False)
         for note in made.notes:
             console.print(f"note           {note}", markup=False)
@@ -78,10 +79,5 @@ def _print(summary: dict[str, Any]) -> None:
         if summary[kind] is not None:
             console.print(f"{kind:<14} {summary[kind]}", markup=False)
     for name, groups in summary["groups"].items():
-        shown = ", ".join(f"{_plain(value)} {count}" for value, count in groups.items())
+        shown = ", ".join(f"{printable(value)} {count}" for value, count in groups.items())
         console.print(f"rows by {name}: {shown}", markup=False)
-
-
-def _plain(text: str) -> str:
-    """Return text from a file without what a terminal would interpret."""
-    return "".join(character for character in text if character.isprintable())

@@ -17,14 +17,13 @@ from auditor.attest.trust import TrustFile
 from auditor.attest.verify import verify_bundle
 from auditor.attest.waiver import verify_waiver
 from auditor.edge.clock import SystemClock
-from auditor.errors import printable
 from auditor.policy.judge import Judged, judge
 from auditor.policy.junit import junit_xml
 from auditor.policy.markdown import markdown
 from auditor.policy.result import ORDER, Finding, GateResult, Outcome
 from auditor.stagelog.digest import Digest
 from service.cli.bundle_reader import read_bundle
-from service.cli.output import ExitCode, JsonOption, console, emit, keep
+from service.cli.output import ExitCode, JsonOption, console, emit, keep, plain
 from service.cli.policy_file import read_policy
 from service.cli.trusting import KeyOption, TrustOption, chosen_trust, digests_of
 
@@ -118,8 +117,8 @@ def _print(result: GateResult) -> None:
     for finding in sorted(result.findings, key=lambda f: -ORDER.index(f.outcome)):
         table.add_row(
             f"[{STYLES[finding.outcome]}]{finding.outcome}[/]",
-            _plain(finding.rule),
-            _plain(finding.message),
+            plain(finding.rule),
+            plain(finding.message),
             _duty(finding),
         )
     console.print(table)
@@ -134,9 +133,4 @@ def _print(result: GateResult) -> None:
 
 
 def _duty(finding: Finding) -> str:
-    return "" if finding.owner is None else f"{_plain(finding.owner)}, {finding.due}"
-
-
-def _plain(text: str) -> str:
-    """Return text of others without what a terminal, or rich, would obey."""
-    return printable(text).replace("[", "\\[")
+    return "" if finding.owner is None else f"{plain(finding.owner)}, {finding.due}"

@@ -19,7 +19,7 @@ from service.cli.log_estimate import estimate
 from service.cli.log_import import import_log
 from service.cli.log_recover import recover
 from service.cli.log_redact import redact
-from service.cli.output import JsonOption, console, emit
+from service.cli.output import JsonOption, console, emit, plain
 
 app = typer.Typer(help="Look at stage logs and check them.", no_args_is_help=True)
 app.command("check")(check)
@@ -94,12 +94,12 @@ def _transition(stage: Stage) -> str:
 
 
 def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
-    console.print(f"[bold]{_plain(log.run.name)}[/bold]  recorded {_plain(log.run.created)}")
+    console.print(f"[bold]{plain(log.run.name)}[/bold]  recorded {plain(log.run.created)}")
     console.print(f"log {summary['digest']}", markup=False)
     console.print(f"level {log.level}: {summary['answers']}", markup=False)
     console.print(
         f"{summary['parameters']:,} parameters, {summary['blobs']} blobs, "
-        f"{_plain(log.run.framework)}",
+        f"{plain(log.run.framework)}",
         markup=False,
     )
     if log.origin is not None:
@@ -109,12 +109,12 @@ def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
     stages = Table("stage", "kind", "steps", "batch", "optimizer", "data", "transition")
     for stage, row in zip(log.stages, summary["stages"], strict=True):
         stages.add_row(
-            _plain(stage.name),
+            plain(stage.name),
             row["kind"],
             f"{stage.first_step}-{stage.end_step}",
             str(stage.examples_per_step or "?"),
             row["optimizer"],
-            _plain(", ".join(stage.datasets)),
+            plain(", ".join(stage.datasets)),
             row["transition"],
         )
     console.print(stages)
@@ -128,10 +128,10 @@ def _print_summary(log: StageLog, summary: dict[str, Any]) -> None:
     datasets = Table("dataset", "examples", "coverage", "columns")
     for name, dataset in log.datasets.items():
         datasets.add_row(
-            _plain(name),
+            plain(name),
             f"{dataset.examples:,}",
             dataset.coverage.kind,
-            _plain(", ".join(dataset.columns)),
+            plain(", ".join(dataset.columns)),
         )
     console.print(datasets)
     if summary["not_treated"] is not None:
@@ -143,8 +143,3 @@ def _size(shape: tuple[int, ...]) -> int:
     for length in shape:
         size *= length
     return size
-
-
-def _plain(text: str) -> str:
-    """Return text from a file without what a terminal or rich would interpret."""
-    return "".join(c for c in text if c.isprintable()).replace("[", "\\[")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -35,6 +36,7 @@ from auditor.errors import (
     SubjectError,
     UnavailableError,
     VerificationError,
+    printable,
 )
 
 PIPED_WIDTH = 120
@@ -194,3 +196,8 @@ def progress(label: str, *, unit: str, quiet: bool = False) -> Iterator[Callable
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+def plain(text: str) -> str:
+    """Return text of others without what a terminal, or rich, would obey."""
+    return escape(printable(text))

@@ -6,10 +6,8 @@ from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from auditor.errors import printable
 from auditor.report.agreement import place_of, row_of
 from auditor.report.labels import data_names, named
 from auditor.report.reproduction import (
@@ -20,6 +18,7 @@ from auditor.report.reproduction import (
     worst,
 )
 from auditor.report.schema import Report
+from service.cli.output import plain
 
 STYLES: Final = {
     Agreement.IDENTICAL: "green",
@@ -73,8 +72,8 @@ def _effects(found: Reproduction, report: Report) -> Table:
         agreement = worst(figure.agreement for figure in own)
         value = next((figure for figure in own if figure.where == f"{place}.value"), None)
         table.add_row(
-            _plain(effect.query),
-            _plain(named(effect.intervention, names)),
+            plain(effect.query),
+            plain(named(effect.intervention, names)),
             *(_shown(one) for one in _sides(value)),
             f"[{STYLES[agreement]}]{agreement}[/]",
         )
@@ -84,7 +83,7 @@ def _effects(found: Reproduction, report: Report) -> Table:
 def _different(figures: Sequence[ComparedFigure]) -> Table:
     table = Table("different", "signed", "again", box=SIMPLE_HEAD, pad_edge=False)
     for figure in figures[:SHOWN]:
-        table.add_row(_plain(figure.where), *(_shown(one) for one in _sides(figure)))
+        table.add_row(plain(figure.where), *(_shown(one) for one in _sides(figure)))
     if len(figures) > SHOWN:
         table.add_row(f"and {len(figures) - SHOWN} more: --json", "", "")
     return table
@@ -125,9 +124,4 @@ def _shown(value: object) -> str:
         return "none"
     if isinstance(value, list):
         return f"{len(value)} keys"
-    return f"{value:+.6g}" if isinstance(value, float) else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """Return text of others without what a terminal, or rich, would obey."""
-    return escape(printable(text))
+    return f"{value:+.6g}" if isinstance(value, float) else plain(str(value))

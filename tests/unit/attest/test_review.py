@@ -85,6 +85,15 @@ def test_signer_of_the_report_cannot_validate_it(role: str) -> None:
         verified(by(signer, role=role))
 
 
+def test_signer_cannot_validate_by_another_key_of_theirs() -> None:
+    ada = SIGNED.entry.model_copy(update={"person": "Ada Lovelace"})
+    new = ADA.entry(person="Ada Lovelace", roles=("validator",))
+    report = verify_bundle(SIGNED.bundle, TrustFile(keys=(ada,)), files={})
+
+    with pytest.raises(ReviewError, match="Ada Lovelace, whose key"):
+        verify_review(REVIEW, TrustFile(keys=(ada, new)), report=report)
+
+
 def test_signer_of_the_report_may_speak_as_its_developer() -> None:
     (review,) = verified(by(Person(SIGNED.pair), role="developer"))
 

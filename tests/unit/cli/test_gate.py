@@ -179,3 +179,13 @@ def test_reviews_are_verified_and_judged(desk: Desk) -> None:
     assert desk.gate(policy, report, "--review", review) == 0
     other = desk.report(make_report(purpose="another"), name="other.json")
     assert desk.gate(policy, other, "--review", review) == 12
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a\\[/bold] rule"
+
+    assert desk.gate(desk.policy({**RULE, "name": name}), desk.report()) == 0
+
+    assert name in " ".join(capsys.readouterr().out.split())

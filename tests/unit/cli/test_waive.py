@@ -20,7 +20,8 @@ class Office(Desk):
         self.rules = self.policy({**RULE, "at_most": 0.1}, waivers=["approver"])
         self.bundle = self.report()
         stored = create_signing_key(folder / "grace")
-        self.believe(trust_key(stored.public_pem, name="grace"))
+        grace = trust_key(stored.public_pem, name="grace")
+        self.believe(grace.model_copy(update={"roles": ("approver",), "person": "Grace Hopper"}))
         self.private = stored.private_path
         self.waiver = folder / "waiver.json"
 

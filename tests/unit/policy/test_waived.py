@@ -131,6 +131,24 @@ def test_a_waiver_that_the_policy_does_not_know_is_refused(
     assert caught.value.where == where
 
 
+def test_a_key_that_is_bound_to_no_role_waives_nothing() -> None:
+    anybody = Person()
+    trust = TrustFile(keys=(SIGNED.entry, anybody.entry()))
+    waiver = verify_waiver(signed(anybody), trust, report=REPORT)
+
+    with pytest.raises(PolicyError, match="bound to no role"):
+        gate(waiver)
+
+
+def test_nobody_waives_by_another_key_for_what_they_signed() -> None:
+    entry = SIGNED.entry.model_copy(update={"person": "Grace Hopper"})
+    grace = GRACE.entry(roles=("approver",), person="Grace Hopper")
+    own = verify_bundle(SIGNED.bundle, TrustFile(keys=(entry,)), files={})
+
+    with pytest.raises(ReviewError, match="Grace Hopper, whose key"):
+        verify_waiver(signed(), TrustFile(keys=(entry, grace)), report=own)
+
+
 def test_nobody_waives_for_a_report_that_they_signed() -> None:
     own = signed(Person(SIGNED.pair))
 
