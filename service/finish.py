@@ -10,13 +10,14 @@ from securesystemslib.signer import Signer
 from auditor.attest.bundle import report_id, sign_report
 from auditor.attest.report_subjects import report_subjects
 from auditor.attest.statement import Subject
+from auditor.attest.trust import time_text
 from auditor.audit.executions import executions_of
 from auditor.edge.clock import Clock
 from auditor.errors import InternalError
 from auditor.plan.actions import BindingFinding, BindModel, WriteReport
 from auditor.plan.asked import plain_request
 from auditor.plan.request import AuditRequest
-from auditor.report.history import AuditHistory, LoggedAudit, history_of
+from auditor.report.history import LISTED, AuditHistory, LoggedAudit, Outcome, history_of
 from auditor.report.schema import Report, RunFacts
 from auditor.stagelog.blobs import BlobStore
 from auditor.stagelog.digest import Digest
@@ -25,7 +26,6 @@ from service.records.jobs import ActionRow, AuditReader, AuditRow, SignedReport
 from service.scheduler.states import AuditState
 from service.stamping import Stamper
 
-Outcome = Literal["succeeded", "failed", "cancelled", "under way"]
 _OUTCOMES: Mapping[AuditState, Outcome] = {
     AuditState.PLANNED: "under way",
     AuditState.RUNNING: "under way",
@@ -85,7 +85,7 @@ class ReportSigner:
         """
         now = self._clock.now().astimezone(UTC)
         facts = RunFacts(
-            created=_text(now),
+            created=time_text(now),
             id=audit.id,
             mode="service",
             operator=audit.operator,
@@ -116,19 +116,26 @@ class ReportSigner:
         )
 
     def _history(self, audit: AuditRow) -> AuditHistory:
-        return history_of([
-            LoggedAudit(
-                number=number,
-                id=other.id,
-                created=_text(_moment(other.created)),
-                outcome="this one" if other.id == audit.id else _OUTCOMES[other.state],
-                request=other.request_digest,
-                model=other.model_digest,
-            )
-            for number, other in enumerate(
-                self._reader.of_log(audit.tenant, audit.log_digest), start=1
-            )
-        ])
+        """Return all audits of the log; records are made of those only that are listed."""
+        rows = self._reader.of_log(audit.tenant, audit.log_digest)
+        outcomes: list[Outcome] = [
+            "this one" if row.id == audit.id else _OUTCOMES[row.state] for row in rows
+        ]
+        numbered = list(zip(range(1, len(rows) + 1), rows, outcomes, strict=True))
+        return history_of(
+            outcomes,
+            listed=[
+                LoggedAudit(
+                    number=number,
+                    id=row.id,
+                    created=time_text(_moment(row.created)),
+                    outcome=outcome,
+                    request=row.request_digest,
+                    model=row.model_digest,
+                )
+                for number, row, outcome in numbered[-LISTED:]
+            ],
+        )
 
     def _subjects(self, report: Report, actions: Sequence[ActionRow]) -> tuple[Subject, ...]:
         artifact = report.model.source == "artifact"
@@ -152,7 +159,3 @@ class ReportSigner:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

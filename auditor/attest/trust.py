@@ -238,6 +238,16 @@ def parse_time(text: str, *, where: str) -> datetime:
     )
 
 
+def time_text(moment: datetime, *, timespec: str = "seconds") -> str:
+    """Return a time as it is signed: ISO 8601 in UTC, with Z; :func:`parse_time` reads it.
+
+    Args:
+        moment: With a zone.
+        timespec: To what it is told, as ``datetime.isoformat`` has it.
+    """
+    return moment.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 def _refuse_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError("an object has two members of one name")
@@ -257,5 +267,5 @@ def _problem(error: ValidationError, *, where: str) -> InputError:
 
 __all__ = [
     "TRUST_SCHEMA", "KeyId", "KeyStatus", "TimestampAuthority", "TrustFile", "TrustedKey",
-    "format_trust", "parse_time", "parse_trust", "trust_authority", "trust_key",
+    "format_trust", "parse_time", "parse_trust", "time_text", "trust_authority", "trust_key",
 ]  # fmt: skip

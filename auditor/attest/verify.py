@@ -122,7 +122,7 @@ def verify_bundle(
     progress = _Progress(on_check)
     opened = open_bundle(bundle, trust, passed=progress.passed)
 
-    statement = _statement(opened.payload, predicate_types)
+    statement = read_statement(opened.payload, predicate_types)
     progress.passed(f"{STATEMENT_TYPE} about {statement.predicate_type}")
     report = statement.predicate
     progress.passed(f"{report.schema_}, {len(report.effects)} effect(s)")
@@ -147,8 +147,12 @@ def verify_bundle(
     )
 
 
-def _statement(payload: bytes, predicate_types: Sequence[str]) -> Statement:
-    """Parse the verified payload; its types first, for the clearer message."""
+def read_statement(payload: bytes, predicate_types: Sequence[str] = PREDICATE_TYPES) -> Statement:
+    """Return the report of a signed payload; its types first, for the clearer message.
+
+    Raises:
+        DocumentRefusedError: If it is no statement about one of these predicates.
+    """
     require_types(parse_canonical(payload, where="statement"), predicate_types)
     statement = read_record(Statement, payload, where="statement")
     if statement.predicate_type != statement.predicate.predicate_type:

@@ -6,11 +6,16 @@ from datetime import UTC, datetime
 
 from auditor.attest.assurance import Assurance, assurance_of
 from auditor.attest.bundle import parse_bundle
-from auditor.attest.canonical import read_record
 from auditor.attest.review import VerifiedReview, verify_review
-from auditor.attest.statement import Statement, Subject
+from auditor.attest.statement import Subject
 from auditor.attest.trust import TrustFile
-from auditor.attest.verify import Check, ComparedSubject, Verification, verify_bundle
+from auditor.attest.verify import (
+    Check,
+    ComparedSubject,
+    Verification,
+    read_statement,
+    verify_bundle,
+)
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest, sha256
 
@@ -83,7 +88,7 @@ def read_for_page(
             reviews=tuple(_line(review, now=now) for review in found),
         )
         return verified.report, facts
-    statement = read_record(Statement, parsed.payload, where="statement")
+    statement = read_statement(parsed.payload)
     facts = PageFacts(
         report_id=sha256(parsed.payload), keyid=keyid, subjects=statement.subjects, made=made
     )

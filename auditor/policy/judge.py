@@ -7,6 +7,7 @@ from typing import assert_never, final
 
 from auditor.attest.assurance import assurance_of
 from auditor.attest.review import VerifiedReview
+from auditor.attest.trust import time_text
 from auditor.attest.waiver import VerifiedWaiver
 from auditor.errors import PolicyError
 from auditor.policy.bounds import judge_effects, judge_value
@@ -88,7 +89,7 @@ def judge(policy: Policy, judged: Judged, *, baseline: Judged | None, now: datet
         model="audited" if judged.report.repair is None else "repaired",
         assurance=assurance_of(judged.reviews, now=now),
         findings=findings,
-        created=_text(now),
+        created=time_text(now),
     )
 
 
@@ -149,8 +150,4 @@ def _with_duty(finding: Finding, rule: Rule, *, policy: Policy, now: datetime) -
         return finding
     duty = rule.duty or policy.duty
     due = now + timedelta(days=duty.days)
-    return finding.model_copy(update={"owner": duty.owner, "due": _text(due)})
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return finding.model_copy(update={"owner": duty.owner, "due": time_text(due)})

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from auditor.stagelog.record import DigestField, Name, Record
 
+Outcome = Literal["succeeded", "failed", "cancelled", "under way", "this one"]
 LISTED = 100
 """Audits that are listed; the counts are of all."""
 
@@ -17,7 +18,7 @@ class LoggedAudit(Record):
     number: Annotated[int, Field(ge=1)]
     id: Name
     created: str
-    outcome: Literal["succeeded", "failed", "cancelled", "under way", "this one"]
+    outcome: Outcome
     request: DigestField
     model: DigestField | None = None
 
@@ -38,18 +39,22 @@ class AuditHistory(Record):
     statement: str
 
 
-def history_of(audits: Sequence[LoggedAudit]) -> AuditHistory:
-    """Return the history of a log's audits, this one among them, in the order of their numbers."""
-    outcomes = [audit.outcome for audit in audits]
+def history_of(outcomes: Sequence[Outcome], *, listed: Sequence[LoggedAudit]) -> AuditHistory:
+    """Return the history of a log's audits.
+
+    Args:
+        outcomes: Of all, in the order of their numbers, this one's among them.
+        listed: The last :data:`LISTED` of them, or all.
+    """
     counts = {name: outcomes.count(name) for name in ("succeeded", "failed", "cancelled")}
-    number = next(audit.number for audit in audits if audit.outcome == "this one")
+    number = outcomes.index("this one") + 1
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     under_way = outcomes.count("under way")
     return AuditHistory(
         number=number,
         **counts,
         under_way=under_way,
-        audits=tuple(audits[-LISTED:]),
+        audits=tuple(listed),
         statement=f"Audit {number} of this log at this service. Of the others {told}, "
         f"{under_way} under way when this was signed; audits elsewhere are not known here.",
     )

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.attest.bundle import BUNDLE_LIMIT_BYTES, parse_bundle, report_id
-from auditor.attest.canonical import read_record
-from auditor.attest.statement import Statement
 from auditor.attest.trust import TrustFile
-from auditor.attest.verify import verify_bundle
+from auditor.attest.verify import read_statement, verify_bundle
 from auditor.errors import InputError
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest
@@ -59,7 +57,7 @@ def open_bundle(bundle: bytes, *, trust: TrustFile) -> OpenedReport:
     """
     parsed = parse_bundle(bundle)
     if trust.find(parsed.verification_material.public_key.hint) is None:
-        statement = read_record(Statement, parsed.payload, where="statement")
+        statement = read_statement(parsed.payload)
         return OpenedReport(content=statement.predicate, bundle=bundle, signer=None)
     verification = verify_bundle(bundle, trust, files={}, allow_missing=frozenset())
     return OpenedReport(content=verification.report, bundle=bundle, signer=verification.key.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from auditor.attest.bundle import sign_report
 from auditor.attest.report_subjects import report_subjects
+from auditor.attest.trust import time_text
 from auditor.checks import needs_extra
 from auditor.edge.clock import Clock
 from auditor.edge.folder import read_log
@@ -174,7 +175,7 @@ def free_memory(device: str) -> int | None:
 
 def timestamp(moment: datetime) -> str:
     """Return a UTC time as reports write it."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time_text(moment, timespec="milliseconds")
 
 
 def _model_format(

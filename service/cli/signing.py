@@ -1,7 +1,6 @@
 """What a person signs on the command line: with which key, when, and how it is told."""
 
 from collections.abc import Callable
-from datetime import UTC
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from securesystemslib.signer import Signer
 
-from auditor.attest.trust import parse_time
+from auditor.attest.trust import parse_time, time_text
 from auditor.edge.clock import SystemClock
 from auditor.errors import AuthenticationError, InputError
 from auditor.stagelog.digest import Digest
@@ -32,8 +31,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 def now_text() -> str:
     """Return the time of signing, as it is signed."""
-    now = SystemClock().now().astimezone(UTC).isoformat(timespec="seconds")
-    return now.replace("+00:00", "Z")
+    return time_text(SystemClock().now())
 
 
 def until_text(expires: str) -> str:
@@ -42,7 +40,7 @@ def until_text(expires: str) -> str:
     Raises:
         InputError: If it is no time with a zone.
     """
-    return parse_time(expires, where="--expires").isoformat().replace("+00:00", "Z")
+    return time_text(parse_time(expires, where="--expires"), timespec="auto")
 
 
 def stated(make: Callable[[], RecordT], *, what: str, expected: str) -> RecordT:

@@ -7,8 +7,7 @@ import grpc
 from typing_extensions import override
 
 from auditor.attest.bundle import parse_bundle
-from auditor.attest.canonical import read_record
-from auditor.attest.statement import Statement
+from auditor.attest.verify import read_statement
 from auditor.edge.clock import Clock
 from auditor.errors import InternalError, UnsupportedError
 from auditor.policy.judge import Judged, judge
@@ -91,7 +90,7 @@ class PolicyServicer(PolicyServiceServicer):
                 found="another one",
                 remedy="Restore the blob store from a backup.",
             )
-        statement = read_record(Statement, payload, where="statement")
+        statement = read_statement(payload)
         return Judged(report=statement.predicate, id=digest)
 
 

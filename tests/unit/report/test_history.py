@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from auditor.report.history import LISTED, LoggedAudit, history_of
+from auditor.report.history import LISTED, LoggedAudit, Outcome, history_of
 from auditor.stagelog.digest import sha256
 
 
@@ -19,7 +19,9 @@ def make_audit(number: int, outcome: Any) -> LoggedAudit:
 def test_every_end_is_counted() -> None:
     outcomes = ("failed", "cancelled", "succeeded", "this one", "under way", "cancelled")
 
-    history = history_of([make_audit(n, found) for n, found in enumerate(outcomes, start=1)])
+    history = history_of(
+        outcomes, listed=[make_audit(n, found) for n, found in enumerate(outcomes, start=1)]
+    )
 
     assert (history.number, len(history.audits)) == (4, 6)
     assert (history.succeeded, history.failed, history.cancelled) == (1, 1, 2)
@@ -31,9 +33,10 @@ def test_every_end_is_counted() -> None:
 
 
 def test_the_last_ones_are_listed_and_all_are_counted() -> None:
-    before = [make_audit(n, "failed") for n in range(1, LISTED + 50)]
+    outcomes: list[Outcome] = [*["failed"] * (LISTED + 49), "this one"]
+    last = [make_audit(n, found) for n, found in enumerate(outcomes, start=1)][-LISTED:]
 
-    history = history_of([*before, make_audit(LISTED + 50, "this one")])
+    history = history_of(outcomes, listed=last)
 
     assert (history.number, history.failed) == (LISTED + 50, LISTED + 49)
     assert len(history.audits) == LISTED
