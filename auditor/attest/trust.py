@@ -55,6 +55,8 @@ class TrustedKey(Record):
             raise ValueError("keyid is not the SHA-256 of the public key")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise ValueError("not_before must lie before not_after")
+        if self.status is KeyStatus.RETIRED and self.not_after is None:
+            raise ValueError("status retired needs not_after: until when its signatures count")
         if self.revoked_at and self.status is not KeyStatus.REVOKED:
             raise ValueError("revoked_at needs status revoked")
         return self

@@ -7,10 +7,10 @@ from markupsafe import Markup
 from auditor.compare.result import ComparedReport, ComparedRow, ComparedValue, Comparison, Side
 from auditor.compare.words import interval_words, side_words, verdict_words
 from auditor.page.direction import Direction, better_words, change_direction
-from auditor.page.figures import ABSENT, decimals_for, plain, signed
+from auditor.page.figures import ABSENT, between_of, decimals_for, plain, signed
 from auditor.page.render import content_policy, page_style, page_templates
 from auditor.page.scale import Scale, scale_of
-from auditor.page.strips import Axis, Span, axis_of
+from auditor.page.strips import Axis, Span, axis_of, span_on
 from auditor.report.labels import named
 
 DRAWN = 200
@@ -122,7 +122,7 @@ def _row(row: ComparedRow, found: Comparison, *, scale: Scale, decimals: int) ->
         a=_mark(row.a, scale=scale, decimals=decimals),
         b=_mark(row.b, scale=scale, decimals=decimals),
         change=signed(row.difference, decimals=decimals),
-        between=_between(row.low, row.high, decimals=decimals),
+        between=between_of(row.low, row.high, decimals=decimals),
         verdict=verdict_words(row),
         notes=", ".join(note for note in notes if note),
         words=f"A {side_words(row.a)}; B {side_words(row.b)}",
@@ -149,21 +149,7 @@ def _mark(side: Side | None, *, scale: Scale, decimals: int) -> Mark:
         return Mark(point=None, interval=None, value=ABSENT, between="not computed")
     return Mark(
         point=scale.percent(side.value),
-        interval=_span(side.low, side.high, scale=scale),
+        interval=span_on(scale, side.low, side.high),
         value=signed(side.value, decimals=decimals),
-        between=_between(side.low, side.high, decimals=decimals),
+        between=between_of(side.low, side.high, decimals=decimals),
     )
-
-
-def _span(low: float | None, high: float | None, *, scale: Scale) -> Span | None:
-    if low is None or high is None or low == high:
-        return None
-    return scale.percent(low), scale.percent(high) - scale.percent(low)
-
-
-def _between(low: float | None, high: float | None, *, decimals: int) -> str:
-    if low is None or high is None:
-        return ABSENT
-    if low == high:
-        return "exact"
-    return f"{signed(low, decimals=decimals)} to {signed(high, decimals=decimals)}"

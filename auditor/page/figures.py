@@ -36,6 +36,18 @@ def size(value: float | None, *, decimals: int) -> str:
     return signed(value, decimals=decimals).removeprefix("+")
 
 
+def ends(low: float | None, high: float | None, *, decimals: int) -> str:
+    """Return an interval as text."""
+    if low is None or high is None:
+        return ABSENT
+    return f"{signed(low, decimals=decimals)} to {signed(high, decimals=decimals)}"
+
+
+def between_of(low: float | None, high: float | None, *, decimals: int) -> str:
+    """Return an interval as text where one without width is told as exact."""
+    return "exact" if low is not None and low == high else ends(low, high, decimals=decimals)
+
+
 def plain(value: float | None) -> str:
     """Return a figure of its own scale with four significant digits."""
     return ABSENT if value is None else f"{value:.4g}".replace("-", "−")

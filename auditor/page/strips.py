@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from auditor.effects import Effect
 from auditor.page.direction import Direction, axis_ends, direction_of, verdict_words
-from auditor.page.figures import ABSENT, signed
+from auditor.page.figures import ABSENT, ends, signed
 from auditor.page.scale import Scale
 
 Span = tuple[float, float]
@@ -65,9 +65,7 @@ def strip_of(effect: Effect, *, label: str, scale: Scale, decimals: int) -> Stri
         label=label,
         direction=direction_of(effect),
         point=None if effect.value is None else scale.percent(effect.value),
-        interval=None
-        if effect.exact_by_construction
-        else _span(effect.low, effect.high, scale=scale),
+        interval=None if effect.exact_by_construction else span_on(scale, effect.low, effect.high),
         order=_around(effect.value, effect.sd_order, scale=scale),
         rerun=_around(effect.value, effect.sd_rerun, scale=scale),
         value=value,
@@ -79,11 +77,9 @@ def strip_of(effect: Effect, *, label: str, scale: Scale, decimals: int) -> Stri
 
 def interval_text(effect: Effect, decimals: int) -> str:
     """Return an effect's interval as text."""
-    if effect.low is None or effect.high is None:
-        return ABSENT
-    if effect.exact_by_construction:
+    if effect.exact_by_construction and effect.low is not None:
         return "exact"
-    return f"{signed(effect.low, decimals=decimals)} to {signed(effect.high, decimals=decimals)}"
+    return ends(effect.low, effect.high, decimals=decimals)
 
 
 def drawn_figures(effect: Effect) -> list[float]:
@@ -109,11 +105,12 @@ def axis_of(scale: Scale, *, better: str) -> Axis:
     )
 
 
-def _span(low: float | None, high: float | None, *, scale: Scale) -> Span | None:
-    if low is None or high is None:
+def span_on(scale: Scale, low: float | None, high: float | None) -> Span | None:
+    """Return where an interval begins on a scale and how wide it is; None if it has no width."""
+    if low is None or high is None or low == high:
         return None
     return scale.percent(low), scale.percent(high) - scale.percent(low)
 
 
 def _around(value: float | None, sd: float | None, *, scale: Scale) -> Span | None:
-    return None if value is None or sd is None else _span(value - sd, value + sd, scale=scale)
+    return None if value is None or sd is None else span_on(scale, value - sd, value + sd)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from auditor.page.direction import Direction, better_words
 from auditor.page.facts import PageFacts
-from auditor.page.figures import ABSENT, decimals_for, percent, signed
+from auditor.page.figures import between_of, decimals_for, percent, signed
 from auditor.page.scale import Scale, scale_of
-from auditor.page.strips import Axis, Strip, axis_of
+from auditor.page.strips import Axis, Strip, axis_of, span_on
 from auditor.report.finer import AllocatedValue, Allocation, JointEffect
 from auditor.report.schema import Report
 
@@ -76,20 +76,13 @@ def _allocation(allocation: Allocation, *, better: str) -> AllocationPlot:
 
 
 def _row(row: AllocatedValue, *, scale: Scale, decimals: int) -> Strip:
-    value, between, interval = signed(row.value, decimals=decimals), ABSENT, None
-    if row.low is not None and row.high is not None:
-        ends = (signed(end, decimals=decimals) for end in (row.low, row.high))
-        between = "exact" if row.low == row.high else " to ".join(ends)
-        if row.low != row.high:
-            interval = (
-                scale.percent(row.low),
-                scale.percent(row.high) - scale.percent(row.low),
-            )
+    value = signed(row.value, decimals=decimals)
+    between = between_of(row.low, row.high, decimals=decimals)
     return Strip(
         label=row.stage,
         direction=Direction.OPEN,  # a convention has no verdict
         point=scale.percent(row.value),
-        interval=interval,
+        interval=span_on(scale, row.low, row.high),
         order=None,
         rerun=None,
         value=value,

@@ -49,6 +49,7 @@ REFUSED = {
     "no_keyid": trust_bytes(without("keyid")),
     "other_keyid": trust_bytes(ENTRY | {"keyid": "0" * 64}),
     "no_public_key": trust_bytes(ENTRY | {"public": "x"}),
+    "retired_for_ever": trust_bytes(without("not_after") | {"status": "retired"}),
     "unknown_status": trust_bytes(ENTRY | {"status": "Revoked"}),
     "time_without_zone": trust_bytes(ENTRY | {"not_before": "2026-01-01T00:00:00"}),
     "validity_backwards": trust_bytes(ENTRY | {"not_after": "2025-01-01T00:00:00Z"}),
