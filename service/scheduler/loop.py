@@ -110,6 +110,7 @@ class Scheduler:
         self._next_upkeep = self._next_sweep = clock.monotonic()
         self._became_idle = threading.Event()
         self._kept: list[Event] = []
+        self._put_off: list[Event] = []
         self._trust_again = clock.monotonic()
 
     def report(self, event: Event) -> None:
@@ -132,7 +133,10 @@ class Scheduler:
             self.turn(timeout_seconds=self.patience())
 
     def turn(self, *, timeout_seconds: float) -> None:
-        """Wait for an event, handle all there are, then see what time and room allow."""
+        """Wait for an event, handle all there are, then see what time and room allow.
+
+        Handling may take long: what comes meanwhile is heard of before leases are ended.
+        """
         events = list(self._take(timeout_seconds))
         for event in events:
             self._guarded(partial(self._handle_or_keep, event), what=type(event).__name__)
@@ -156,6 +160,9 @@ class Scheduler:
         return self._became_idle.wait(timeout_seconds)
 
     def _take(self, timeout_seconds: float) -> Iterator[Event]:
+        yield from self._put_off
+        timeout_seconds = 0.0 if self._put_off else timeout_seconds
+        self._put_off = []
         try:
             yield self._events.get(block=timeout_seconds > 0, timeout=timeout_seconds)
             while True:
@@ -198,6 +205,7 @@ class Scheduler:
         now = self._clock.monotonic()
         self._next_upkeep = now + UPKEEP_SECONDS
         self._guarded(self._handle_kept, what="kept events")
+        self._hear_beats()
         if self._kept:  # the database is away, and heartbeats that came in time are not in it
             self._trust_again = now + TRUST_SECONDS
         else:
@@ -229,6 +237,18 @@ class Scheduler:
         if abandoned and now >= self._trust_again:
             self._reactions.abandoned(abandoned)
 
+    def _hear_beats(self) -> None:
+        """Handle the heartbeats among what came since this turn began, and put off the rest.
+
+        Planning or signing may have taken longer than a lease; a worker that was heard of lives.
+        The rest may take as long again, so it is left to the next turn.
+        """
+        for event in tuple(self._take(0.0)):
+            if isinstance(event, WorkerBeat):
+                self._guarded(partial(self._handle_or_keep, event), what=type(event).__name__)
+            else:
+                self._put_off.append(event)
+
     def _handle_kept(self) -> None:
         """Handle again what came while the database was away."""
         for event in tuple(self._kept):
@@ -237,6 +257,8 @@ class Scheduler:
 
     def patience(self) -> float:
         """Return how long nothing can become due."""
+        if self._put_off:
+            return 0.0
         wait = max(0.0, self._next_upkeep - self._clock.monotonic())
         moment = self._reactions.due
         try:

@@ -100,15 +100,20 @@ class FakePlanner:
 
 @final
 class FakeFinisher:
-    """Signs nothing; ``errors`` are raised one after the other instead."""
+    """Signs nothing; ``errors`` are raised one after the other instead.
+
+    ``meanwhile`` is called for each signature, before it is there.
+    """
 
     def __init__(self) -> None:
         self.signed: list[str] = []
         self.errors: list[AuditorError] = []
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def sign(
         self, audit: AuditRow, figures: Digest, *, actions: Sequence[ActionRow]
     ) -> SignedReport:
+        self.meanwhile()
         if self.errors:
             raise self.errors.pop(0)
         self.signed.append(audit.id)
