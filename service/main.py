@@ -258,7 +258,7 @@ async def _opened(config: ServiceConfig, *, clock: Clock, engine: str) -> AsyncI
     removed = uploads.remove_idle()
     if removed:
         _log.info("idle uploads removed", uploads=removed)
-    signer = service_signer(config)
+    signer = service_signer(config, clock=clock)
     entries = load_or_create_tokens(config.token_path)
     tokens = PageTokens(entries[0].token.encode())
     links = ReportLinks(load_or_create_link_key(config.link_key_path))

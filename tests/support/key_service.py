@@ -15,11 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 @dataclass
 class KeyService:
-    """Keys by their id; ``refusing`` answers every call as one that is not allowed."""
+    """Keys by their id; ``refusing`` answers every call as one that is not allowed.
+
+    ``failing`` answers as one that is broken for now; ``asked`` counts the calls.
+    """
 
     url: str = ""
     keys: dict[str, ec.EllipticCurvePrivateKey] = field(default_factory=dict)
     refusing: bool = False
+    failing: bool = False
+    asked: int = 0
 
     def make(self, key: str) -> str:
         """Make a key and return its public part in PEM."""
@@ -36,6 +41,9 @@ class KeyService:
 
     def answer(self, target: str, asked: dict[str, str]) -> tuple[int, dict[str, str]]:
         """Return status and body of an operation."""
+        self.asked += 1
+        if self.failing:
+            return 500, {"__type": "KMSInternalException", "message": "broken for now"}
         if self.refusing:
             return 400, {"__type": "AccessDeniedException", "message": "not allowed to kms:Sign"}
         if target != "TrentService.Sign":
