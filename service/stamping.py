@@ -1,4 +1,8 @@
-"""Time-stamp tokens for the reports that a service signs; a report never waits for one for long.
+"""Time-stamp tokens for the reports that a service signs.
+
+A report waits until the time-out for an answer, or twice as long if its last piece is late; while
+an authority that failed is left alone it does not wait. What is not bounded as a whole is the head
+of an answer, of which each read has the time-out.
 
 Whatever goes wrong, the report is issued without a token: anybody can have it stamped later.
 """
@@ -44,7 +48,7 @@ class AuthorityStamper(Stamper):
     Args:
         config: Where and how to ask.
         authority: Whose tokens are attached.
-        clock: Says when to ask again.
+        clock: Says how long an answer takes, and when to ask again.
         metrics: Where the outcomes are counted.
     """
 
@@ -84,6 +88,7 @@ class AuthorityStamper(Stamper):
                 self._config.url,
                 timestamp_query(signature),
                 timeout_seconds=self._config.timeout_seconds,
+                clock=self._clock,
             )
         )
         prove_time(answer, signature, authorities=[self._authority], where="time-stamp token")

@@ -13,7 +13,8 @@ class TimestampConfig(BaseModel):
         url: Its address: https, or http to this machine.
         certificates: PEM file with its root certificate and those below it; a token that does not
             verify by them is not attached.
-        timeout_seconds: For connecting and for every read; the scheduler waits meanwhile.
+        timeout_seconds: For connecting, for each read, and for the answer as a whole once its
+            head is there; the scheduler waits meanwhile.
         pause_seconds: For how long the authority is not asked after it failed.
     """
 

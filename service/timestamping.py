@@ -5,7 +5,7 @@ the authority's certificates before it is used.
 """
 
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import IO, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from urllib.request import (
 from typing_extensions import override
 
 from auditor.attest.timestamp import RESPONSE_LIMIT_BYTES
+from auditor.edge.clock import Clock, SystemClock
 from auditor.errors import InputError, UnavailableError
 from service.ray_config import is_loopback
 
@@ -52,13 +53,17 @@ def checked_url(url: str, *, where: str) -> str:
     )
 
 
-def ask_authority(url: str, query: bytes, *, timeout_seconds: float) -> bytes:
+def ask_authority(
+    url: str, query: bytes, *, timeout_seconds: float, clock: Clock | None = None
+) -> bytes:
     """Return the authority's answer to a TimeStampReq, not checked.
 
     Args:
         url: Its address.
         query: The request in DER.
-        timeout_seconds: For connecting and for every read.
+        timeout_seconds: For connecting, for each read, and until the body is there; looked at when
+            the head is there and after each piece, so that the last read may end as much later.
+        clock: Measures how long it takes; the machine's by default.
 
     Raises:
         InputError: If the address may not be asked.
@@ -66,10 +71,12 @@ def ask_authority(url: str, query: bytes, *, timeout_seconds: float) -> bytes:
     """
     headers = {"Content-Type": QUERY_TYPE, "Accept": ANSWER_TYPE}
     request = Request(checked_url(url, where="url"), data=query, headers=headers)  # noqa: S310
+    clock = clock or SystemClock()
+    deadline = clock.monotonic() + timeout_seconds
     try:
         with _opener().open(request, timeout=timeout_seconds) as answer:
             kind = answer.headers.get_content_type()
-            body: bytes = answer.read(RESPONSE_LIMIT_BYTES + 1)
+            body = _read(answer, deadline=deadline, clock=clock)
     except HTTPError as error:
         error.close()  # it holds the connection, and whoever reads it later has no use for that
         raise _unavailable(url, f"HTTP status {error.code}") from error
@@ -79,6 +86,26 @@ def ask_authority(url: str, query: bytes, *, timeout_seconds: float) -> bytes:
         ) from error
     if kind != ANSWER_TYPE or len(body) > RESPONSE_LIMIT_BYTES:
         raise _unavailable(url, f"{len(body)} bytes of {kind}")
+    return body
+
+
+def _read(answer: HTTPResponse, *, deadline: float, clock: Clock) -> bytes:
+    """Return a body, or one byte more than the longest that is taken.
+
+    Raises:
+        TimeoutError: If it is not there in time.
+        IncompleteRead: If it ends too early.
+    """
+    body = b""
+    while len(body) <= RESPONSE_LIMIT_BYTES:
+        piece = answer.read1(RESPONSE_LIMIT_BYTES + 1 - len(body))
+        if not piece:
+            if answer.length:
+                raise IncompleteRead(body, answer.length)
+            break
+        body += piece
+        if clock.monotonic() > deadline:
+            raise TimeoutError(f"{len(body)} bytes, and no end, when the time was over")
     return body
 
 

@@ -1,7 +1,7 @@
 """A time-stamping authority over HTTP on loopback, which answers as it is told to."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -16,6 +16,9 @@ class Given:
     kind: str = "application/timestamp-reply"
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  #: Content types of the queries that came.
+    piece_bytes: int | None = None  #: The answer is sent in pieces of so many bytes.
+    before_piece: Callable[[], None] = lambda: None
+    cut_bytes: int = 0  #: So many are missing at the end.
 
 
 @contextmanager
@@ -33,7 +36,12 @@ def time_server(given: Given) -> Iterator[str]:
             for name, value in given.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            sent = body[: len(body) - given.cut_bytes]
+            size = given.piece_bytes or max(1, len(body))
+            with suppress(ConnectionError):  # who asked may have left
+                for start in range(0, len(sent), size):
+                    given.before_piece()
+                    self.wfile.write(sent[start : start + size])
 
         def do_GET(self) -> None:
             given.asked.append("GET")

@@ -7,6 +7,7 @@ import pytest
 from auditor.attest.timestamp import RESPONSE_LIMIT_BYTES
 from auditor.errors import InputError, UnavailableError
 from service.timestamping import ask_authority, checked_url
+from tests.support.fake_clock import FakeClock
 from tests.support.time_server import Given, time_server
 
 
@@ -73,6 +74,27 @@ def test_what_is_no_answer_is_unavailable(given: Given) -> None:
     cycle.append(cycle)
     del caught, cycle
     gc.collect()
+
+
+def test_answer_that_drips_is_not_waited_for() -> None:
+    clock = FakeClock()
+    given = Given(lambda _: b"x" * 5, piece_bytes=1, before_piece=lambda: clock.advance(8))
+
+    with time_server(given) as url, pytest.raises(UnavailableError, match="when the time was over"):
+        ask_authority(url, b"query", timeout_seconds=20, clock=clock)
+
+
+def test_answer_in_pieces_that_is_there_in_time_is_taken() -> None:
+    clock = FakeClock()
+    given = Given(lambda _: b"xyz", piece_bytes=1, before_piece=lambda: clock.advance(5))
+
+    with time_server(given) as url:
+        assert ask_authority(url, b"query", timeout_seconds=20, clock=clock) == b"xyz"
+
+
+def test_answer_that_is_cut_off_is_none() -> None:
+    with pytest.raises(UnavailableError, match="1 more expected"):
+        ask(Given(lambda _: b"xyz", cut_bytes=1))
 
 
 def test_redirect_is_not_followed() -> None:
