@@ -145,6 +145,8 @@ class Telemetry:
         gauge.labels(device=device, state="reserved").set(found.reserved)
         if found.budget is not None:
             gauge.labels(device=device, state="budget").set(found.budget)
+        elif not self._overview.has_worker(device):
+            gauge.labels(device=device, state="budget").set(0)
         if found.used is not None:
             gauge.labels(device=device, state="used").set(found.used)
 

@@ -134,6 +134,11 @@ class Overview:
         with self._lock:
             return len(self._workers)
 
+    def has_worker(self, device: str) -> bool:
+        """Say whether a worker of a device takes groups."""
+        with self._lock:
+            return any(own.device == device for own in self._workers.values())
+
     def handed_out(self, group: Assignment) -> None:
         """A worker has a group."""
         with self._lock:

@@ -109,3 +109,13 @@ def test_what_is_fixed_is_reserved_once_for_each_log(rig: Rig) -> None:
     rig.turn(GroupStarted(worker=WORKER, group=group_id))
 
     assert shown(rig).reserved == round(FIRST_FACTOR * 2 * 100)
+
+
+def test_device_without_a_worker_has_no_budget(rig: Rig) -> None:
+    rig.turn(WorkerReady(worker=WORKER, device="cpu", memory_bytes=10 * LANE_BYTES))
+    rig.turn(WorkerEnded(worker=WORKER, device="cpu", death=Death.KILLED))
+
+    gauge = rig.metrics.registry.get_sample_value(
+        "stageaudit_device_memory_bytes", {"device": "cpu", "state": "budget"}
+    )
+    assert gauge == 0
