@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from auditor.report.execution import Environment
 from auditor.stagelog.blobs import BlobStore
@@ -12,6 +12,8 @@ from service.executors.devices import threads_a_worker
 if TYPE_CHECKING:
     from auditor.audit.execute import Worker
     from auditor.audit.outside import OutsideEvaluator
+
+WORKSPACE: Final = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @final
@@ -61,7 +63,9 @@ def recorded_bench(
     threads: int | None,
     outside: "OutsideEvaluator | None" = None,
 ) -> Iterator[RecordedBench]:
-    """Yield a bench, and leave torch in this process as it was.
+    """Yield a bench, and leave torch's settings and the environment of this process as they were.
+
+    What CUDA has read of the environment when it started stays with it.
 
     Args:
         blobs: Holds the log and all data; receives results.
@@ -70,7 +74,8 @@ def recorded_bench(
         outside: Runs the tools that the command line named.
     """
     # Without it cuBLAS has no deterministic algorithms; read when CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    given = os.environ.get(WORKSPACE)
+    os.environ.setdefault(WORKSPACE, ":4096:8")
     import torch  # noqa: PLC0415 - only what computes imports torch
 
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -79,6 +84,8 @@ def recorded_bench(
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(mode=before[1])
+        if given is None:
+            os.environ.pop(WORKSPACE, None)
 
 
 def _here(recorded: Environment | None) -> str:
