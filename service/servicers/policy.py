@@ -56,26 +56,23 @@ class PolicyServicer(PolicyServiceServicer):
         self, request: policy_pb2.EvaluatePolicyRequest, context: Context
     ) -> policy_pb2.PolicyEvaluation:
         """Return the outcome of a policy on a report, with every finding."""
-        tenant, report = _named(request.report, where="report")
-        baseline = None
-        if request.baseline:
-            owner, baseline = _named(request.baseline, where="baseline")
-            require_tenant(owner, name=request.baseline)
+        report = _named(request.report, where="report")
+        baseline = _named(request.baseline, where="baseline") if request.baseline else None
         result = await self._threads.run(
-            self._judge, request.policy, tenant=tenant, report=report, baseline=baseline
+            self._judge, request.policy, report=report, baseline=baseline
         )
         return policy_pb2.PolicyEvaluation(
             outcome=OUTCOMES[result.outcome], result=canonical_bytes(result)
         )
 
     def _judge(
-        self, policy: bytes, *, tenant: str, report: Digest, baseline: Digest | None
+        self, policy: bytes, *, report: tuple[str, Digest], baseline: tuple[str, Digest] | None
     ) -> GateResult:
         rules = _without_reviews(read_policy_json(policy, where="policy"))
         return judge(
             rules,
-            self._judged(tenant, report),
-            baseline=None if baseline is None else self._judged(tenant, baseline),
+            self._judged(*report),
+            baseline=None if baseline is None else self._judged(*baseline),
             now=self._clock.now(),
         )
 
@@ -108,5 +105,6 @@ def _without_reviews(policy: Policy) -> Policy:
 
 
 def _named(name: str, *, where: str) -> tuple[str, Digest]:
+    """Return the tenant, who is the caller, and the digest of a report."""
     tenant, digest = parse_member(name, collection="reports", where=where)
     return require_tenant(tenant, name=name), Digest(digest)
