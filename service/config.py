@@ -102,7 +102,8 @@ class ServiceConfig(BaseModel):
             means the data folder.
         host: A loopback address; anything else is refused.
         port: Port of the gRPC server; 0 takes a free one.
-        metrics_port: Port of ``/metrics``, ``/livez`` and ``/readyz``; 0 takes a free one.
+        metrics_port: Port of ``/metrics``, ``/livez``, ``/readyz`` and pages of reports that are
+            opened by a signed link; 0 takes a free one.
         executor: Where workers run: on this machine, or on a Ray cluster.
         ray: Which cluster; only where ``executor`` says so.
         devices: One worker process each, such as ``cpu`` or ``cuda:0``; ``auto`` means every

@@ -30,6 +30,7 @@ _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _REPORTS = "/tenants/"
+_PAGES = b"/metrics, /livez, /readyz, and pages of reports by signed links\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,7 @@ class Pages:
             case path if path.startswith(_REPORTS):
                 return await self._report(target)
             case _:
-                return Answer(status=HTTPStatus.NOT_FOUND, body=b"/metrics, /livez, /readyz\n")
+                return Answer(status=HTTPStatus.NOT_FOUND, body=_PAGES)
 
     async def _report(self, target: str) -> Answer:
         """Return a report's page, or why the link does not lead to one."""

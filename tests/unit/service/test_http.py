@@ -66,6 +66,13 @@ def test_life_does_not_depend_on_readiness() -> None:
     assert ask(b"GET /livez HTTP/1.1\r\n\r\n", ready=False) == (200, b"alive\n")
 
 
+def test_unknown_page_is_answered_with_all_there_are() -> None:
+    status, body = ask(b"GET / HTTP/1.1\r\n\r\n")
+
+    assert status == 404
+    assert all(page in body for page in (b"/metrics", b"/livez", b"/readyz", b"reports"))
+
+
 def test_head_has_no_body() -> None:
     assert ask(b"HEAD /metrics HTTP/1.1\r\n\r\n") == (200, b"")
 
