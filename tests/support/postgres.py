@@ -104,10 +104,10 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server until the block ends; skip by name where its programs are not installed."""
+    """Run a server until the block ends; fail by name where its programs are not installed."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        pytest.skip(f"needs the package {PACKAGE}")
+        pytest.fail(f"needs the package {PACKAGE}: pip install -e '.[dev]'")
     programs = Path(spec.origin).parent / "pginstall18" / "bin"
     folder = Path(tempfile.mkdtemp(prefix="stageaudit-pg-"))
     user = _ROOT_CANNOT_RUN_IT if os.geteuid() == 0 else {}
