@@ -67,7 +67,7 @@ proto: $(STAMP)
 # One thread a process: the tests share the cores, and float sums do not depend on their number. More
 # processes than two cores: half of the time of each goes to waiting for servers that it started.
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 BENCH_FLAGS ?=
 bench: $(STAMP)

@@ -85,7 +85,12 @@ def records_at(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip by name what this machine cannot run: ``gpu`` and ``tool("program")``."""
+    """Skip by name what this machine cannot run; begin with the files that take long.
+
+    Whole files go to workers, in this order: one that takes minutes and comes last is waited for.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu and str(config.getoption("--gpu-device")).startswith("cuda") and not _has_cuda():
         for item in gpu:

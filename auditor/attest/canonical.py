@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from auditor.errors import DocumentRefusedError
+from auditor.stagelog.strict_json import first_problem
 
 JSON_DEPTH = 32
 COMMA_LIMIT = 2**20  # a bound on the number of values, checked before anything is built of them
@@ -155,12 +156,11 @@ def read_record(model: type[RecordT], data: bytes, *, where: str) -> RecordT:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join([where, *map(str, first["loc"])])
+        field, problem = first_problem(error, where=where)
         raise DocumentRefusedError(
             field,
             expected="a document of the published schema",
-            found=first["msg"],
+            found=problem,
             remedy="Check the version that issued it; a newer one may need a newer verifier.",
         ) from error
 

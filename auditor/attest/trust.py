@@ -13,6 +13,7 @@ from auditor.attest.keys import KeyId, keyid_of, normalise_public_pem
 from auditor.errors import AuditorError, ConflictError, InputError
 from auditor.report.review import ReviewRole
 from auditor.stagelog.record import DigestField, Name, Record
+from auditor.stagelog.strict_json import first_problem
 
 TRUST_SCHEMA: Final = "stageaudit.trust.v1"
 TRUST_LIMIT_BYTES = 2**20
@@ -257,11 +258,11 @@ def _refuse_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _problem(error: ValidationError, *, where: str) -> InputError:
-    first = error.errors(include_url=False, include_input=False)[0]
+    field, problem = first_problem(error, where=where)
     return InputError(
-        ".".join([where, *map(str, first["loc"])]),
+        field,
         expected="an entry as trust.schema.json describes it",
-        found=first["msg"],
+        found=problem,
         remedy="Add keys with `stageaudit keys trust PUB.pem --name NAME`, time-stamping "
         "authorities with `stageaudit keys trust-tsa`.",
     )

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from auditor.errors import InputError
 from auditor.policy.schema import Policy
+from auditor.stagelog.strict_json import first_problem
 
 POLICY_LIMIT_BYTES: Final = 2**20
 GUIDE: Final = "docs/howto/gate-a-release.md lists the rules."
@@ -32,10 +33,10 @@ def read_policy_json(data: bytes | str, *, where: str) -> Policy:
         # Strict records read lists and enumerations from JSON only.
         return Policy.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        field, problem = first_problem(error, where=where)
         raise InputError(
-            ".".join([where, *map(str, first["loc"])]),
+            field,
             expected="a policy of the published schema",
-            found=first["msg"],
+            found=problem,
             remedy=GUIDE,
         ) from error

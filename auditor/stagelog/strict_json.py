@@ -95,6 +95,18 @@ def refusal(error: ValidationError, *, where: str) -> StageLogError:
     )
 
 
+def first_problem(error: ValidationError, *, where: str) -> tuple[str, str]:
+    """Return the path of the first field that was refused, and what is wrong with it.
+
+    Args:
+        error: What pydantic raised.
+        where: What the record is; the path begins with it.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = field_path(first["loc"])
+    return (f"{where}.{path}" if path and path[0] != "[" else where + path), first["msg"]
+
+
 def field_path(location: Sequence[str | int]) -> str:
     """Return a path such as ``stages[2].first_step`` or ``parameters["fc.weight"].shape``."""
     path = ""

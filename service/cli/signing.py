@@ -13,6 +13,7 @@ from auditor.edge.clock import SystemClock
 from auditor.errors import AuthenticationError, InputError
 from auditor.stagelog.digest import Digest
 from auditor.stagelog.record import Record
+from auditor.stagelog.strict_json import first_problem
 from service.cli.output import console, emit, keep
 from service.keys import load_private_key
 
@@ -57,11 +58,11 @@ def stated(make: Callable[[], RecordT], *, what: str, expected: str) -> RecordT:
     try:
         return make()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        field, problem = first_problem(error, where=what)
         raise InputError(
-            ".".join([what, *map(str, first["loc"])]),
+            field,
             expected=expected,
-            found=first["msg"],
+            found=problem,
             remedy="Correct the option.",
         ) from error
 

@@ -153,7 +153,7 @@ def test_policy_check_warns_of_bounds_inside_the_noise(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rules": [{**RULE, "check": "magic"}]}, "rules.0"),
+        ({"rules": [{**RULE, "check": "magic"}]}, "rules[0]"),
         ({"rules": [RULE, RULE]}, "two rules have one name"),
         ({"rules": []}, "rules"),
         ({"duty": {"owner": "x"}}, "duty.days"),
