@@ -1,7 +1,5 @@
 """docs/howto/check-and-recover.md is run as it stands there, in one process."""
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -9,17 +7,11 @@ import torch
 import yaml
 
 from auditor.plan.derivation import Cast, FoldBatchNorm, MergeLora, Rename
-from service.cli.main import run
 from service.cli.request_file import resolve_request
-from tests.integration.test_readme import ROOT, AnyPlaces
+from tests.integration.test_readme import AnyPlaces
+from tests.support.guides import blocks, lines_of, typed
 
 PAGE = "docs/howto/check-and-recover.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(*languages: str) -> list[tuple[str, str]]:
-    found = BLOCK.findall((ROOT / PAGE).read_text())
-    return [(language, text) for language, text in found if language in languages]
 
 
 @pytest.mark.slow
@@ -27,16 +19,12 @@ def test_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     commands = 0
     with torch.random.fork_rng():
-        for language, text in blocks("python", "sh"):
+        for language, text in blocks(PAGE, "python", "sh"):
             if language == "python":
                 exec(compile(text, PAGE, "exec"), {})  # noqa: S102 - the page's own code
                 continue
-            for line in text.replace("\\\n", " ").splitlines():
-                program, *arguments = shlex.split(line)
-                assert program == "stageaudit"
-                with pytest.raises(SystemExit) as ended:
-                    run(arguments)
-                assert not ended.value.code, line
+            for line in lines_of(text):
+                assert typed(line) == 0, line
                 commands += 1
 
     assert commands == 12
@@ -46,7 +34,7 @@ def test_declared_derivation_of_the_page_is_a_valid_request(tmp_path: Path) -> N
     for name in ("my-log", "heldout"):
         (tmp_path / name).mkdir()
     (tmp_path / "deployed.safetensors").touch()
-    ((_, text),) = blocks("yaml")
+    ((_, text),) = blocks(PAGE, "yaml")
     document = {**yaml.safe_load(text), "interventions": "stages"}
 
     request = resolve_request(document, base=tmp_path, places=AnyPlaces())

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from auditor.edge.folder import read_log
-from service.cli.main import run
 from tests.support import hf_folders, raw_files
-from tests.support.house import ROOT
+from tests.support.guides import blocks, execute, typed
 
-PAGE = ROOT / "docs/howto/bring-your-data.md"
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = "docs/howto/bring-your-data.md"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -28,18 +24,8 @@ pytestmark = [
 ]
 
 
-def stageaudit(line: str) -> int:
-    program, *arguments = shlex.split(line)
-    assert program == "stageaudit"
-    with pytest.raises(SystemExit) as ended:
-        run(arguments)
-    return int(ended.value.code or 0)
-
-
-def execute(text: str) -> None:
-    """Run the commands of a shell block, each of which must succeed."""
-    for line in text.replace("\\\n", " ").splitlines():
-        assert stageaudit(line) == 0, line
+def commands() -> list[str]:
+    return [text for _, text in blocks(PAGE, "sh")]
 
 
 def report_in(path: Path) -> dict[str, Any]:
@@ -68,7 +54,7 @@ def test_texts_go_from_files_to_a_verified_report_as_the_page_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = write_reviews()
-    texts, table, *_ = BLOCK.findall(PAGE.read_text())
+    texts, table, *_ = commands()
 
     execute(texts)
     execute(table)
@@ -100,8 +86,8 @@ def test_images_go_from_files_to_a_verified_report_as_the_page_says(
             for path in sorted(uploads.rglob("*.png"))
         ],
     )
-    *_, images, labelled = BLOCK.findall(PAGE.read_text())
-    assert stageaudit('stageaudit keys init --name "Model team"') == 0
+    *_, images, labelled = commands()
+    assert typed('stageaudit keys init --name "Model team"') == 0
 
     execute(images)
     execute(labelled)
@@ -163,9 +149,9 @@ def test_another_tokenizer_is_refused_by_the_audit(
 
     train_tokenizer(Path("other"), template=False)
     build = "stageaudit data from-jsonl heldout.jsonl --tokenizer other --classes bad,good"
-    assert stageaudit(f"{build} --length 12 --padding length -o other-set") == 0
+    assert typed(f"{build} --length 12 --padding length -o other-set") == 0
 
-    code = stageaudit(
+    code = typed(
         "stageaudit audit --local log --skip all --query loss --data other-set "
         "--better lower --json"
     )
@@ -174,5 +160,5 @@ def test_another_tokenizer_is_refused_by_the_audit(
     error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
     assert error["where"] == "queries[0].data.tokenizer"
     assert read_log(Path("log"))[0].stages[-1].tokenizer in error["expected"]
-    assert stageaudit(f"{build} --log log -o refused") == 7
+    assert typed(f"{build} --log log -o refused") == 7
     assert not list(Path().glob("*refused*"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_sigstore_bundle import MODULES, needs_sigstore
+from tests.support.guides import run_page, user_environment
 from tests.support.recipes import read_recipe
 
 pytestmark = pytest.mark.slow
@@ -136,3 +137,13 @@ def test_demo_does_not_overwrite_a_folder(demo: Demo) -> None:
 
     assert done.returncode == 7
     assert "empty or new folder" in done.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/howto/repair.md", "docs/howto/reproduce.md"])
+def test_pages_that_go_on_from_the_demo_run_as_written(
+    page: str, demo: Demo, tmp_path: Path
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    run_page(page, folder, user_environment(tmp_path, demo=demo.folder))

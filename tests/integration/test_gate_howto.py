@@ -2,17 +2,15 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
-from service.cli.main import run
-from tests.integration.test_readme import ROOT
+from tests.support.guides import blocks, typed
+from tests.support.house import ROOT
 
 PAGE = "docs/howto/gate-a-release.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"  # exit code (\d+)$")
 
 
@@ -23,7 +21,7 @@ def test_page_runs_as_written(
     monkeypatch.chdir(tmp_path)
     printed: list[str] = []
     with torch.random.fork_rng():
-        for language, text in BLOCK.findall((ROOT / PAGE).read_text()):
+        for language, text in blocks(PAGE):
             match language:
                 case "python":
                     exec(compile(text, PAGE, "exec"), {})  # noqa: S102 - the page's own code
@@ -31,7 +29,7 @@ def test_page_runs_as_written(
                     name = text.splitlines()[0].removeprefix("# ")
                     (tmp_path / name).write_text(text)
                 case "sh":
-                    printed += [typed(line, capsys) for line in text.splitlines()]
+                    printed += [said_by(line, capsys) for line in text.splitlines()]
                 case "text":
                     assert " ".join(text.split()) in " ".join(printed[-1].split()), printed[-1]
 
@@ -41,16 +39,13 @@ def test_page_runs_as_written(
     assert 'failures="2"' in (tmp_path / "gate.xml").read_text()
 
 
-def typed(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+def said_by(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Run one line of the page, check its exit code, and return what it printed."""
     found = CODE.search(line)
-    program, *arguments = shlex.split(line, comments=True)
-    assert program == "stageaudit"
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run(arguments)
+    code = typed(line)
     said = capsys.readouterr()
-    assert int(ended.value.code or 0) == (int(found[1]) if found else 0), (line, said.out, said.err)
+    assert code == (int(found[1]) if found else 0), (line, said.out, said.err)
     return said.out
 
 

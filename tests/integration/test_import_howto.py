@@ -1,36 +1,23 @@
 """docs/howto/import-checkpoints.md is run as it stands there, in one process."""
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
 from auditor.edge.folder import read_log
-from service.cli.main import run
 from tests.support import hf_folders
+from tests.support.guides import blocks, execute
+from tests.support.house import ROOT
 from tests.support.text_models import SENTENCES
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/howto/import-checkpoints.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = "docs/howto/import-checkpoints.md"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-def execute(text: str) -> None:
-    """Run the commands of a shell block, each of which must succeed."""
-    for line in text.replace("\\\n", " ").splitlines():
-        program, *arguments = shlex.split(line)
-        assert program == "stageaudit"
-        with pytest.raises(SystemExit) as ended:
-            run(arguments)
-        assert ended.value.code in {0, None}, line
 
 
 @pytest.mark.slow
@@ -44,7 +31,7 @@ def test_page_runs_as_written(
         hf_folders.save(hf_folders.trained(model, steps=2, seed=seed), Path(name))
     rows = [{"text": text, "label": i % 2} for i, text in enumerate(SENTENCES)]
     Path("eval.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    shown = BLOCK.findall(PAGE.read_text())
+    shown = blocks(PAGE)
     assert [language for language, _ in shown] == ["sh", "sh", "sh", "python", "sh"]
 
     with torch.random.fork_rng():
@@ -52,7 +39,7 @@ def test_page_runs_as_written(
             if language == "sh":
                 execute(text)
             else:
-                exec(compile(text, str(PAGE), "exec"), {})  # noqa: S102 - the page's own code
+                exec(compile(text, PAGE, "exec"), {})  # noqa: S102 - the page's own code
 
     printed = capsys.readouterr().out
     assert "not resolved" in printed
@@ -62,7 +49,7 @@ def test_page_runs_as_written(
 
 
 def test_the_page_says_what_refusals_say() -> None:
-    page, source = PAGE.read_text(), (ROOT / "auditor/record/fitted_state.py").read_text()
+    page, source = (ROOT / PAGE).read_text(), (ROOT / "auditor/record/fitted_state.py").read_text()
 
     for words in ("a replaced head?", "resized embeddings?", "--added zeros", "dequantize()"):
         assert words in page

@@ -1,20 +1,18 @@
 """The page on losses and training facts: its code runs as it stands there."""
 
-import re
-from pathlib import Path
-
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "record-losses.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.support.guides import blocks
+
+PAGE = "docs/howto/record-losses.md"
 
 
 def test_page_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = BLOCK.findall(PAGE.read_text())
+    shown = blocks(PAGE, "python")
     assert len(shown) == 2
     names: dict[str, object] = {}
 
-    for text in shown:
+    for _, text in shown:
         exec(text, names)  # noqa: S102 - a page of this repository
 
     assert capsys.readouterr().out == "stage_start\n"

@@ -1,6 +1,5 @@
 """What the README and the first pages of the guide show is run as it stands there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,68 +13,22 @@ from auditor.plan.check_query_fields import check_fields
 from auditor.stagelog.digest import Digest, sha256
 from service.cli.request_file import resolve_request
 from tests.support.builders import make_stage_log
-
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECONDS = 300
-
-
-def blocks(page: str, *languages: str) -> list[tuple[str, str]]:
-    """Return language and text of the code blocks of a page, in order."""
-    found = BLOCK.findall((ROOT / page).read_text())
-    return [(language, text) for language, text in found if language in languages]
+from tests.support.guides import blocks, run_page, user_environment
+from tests.support.house import ROOT
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A user's environment in which ``stageaudit`` and ``python`` are those under test."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, arguments in (("stageaudit", "-m service.cli.main"), ("python", "")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
-        program.chmod(0o755)
-    home = tmp_path / "home"
-    home.mkdir()
-    return {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+    return user_environment(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "docs/howto/quickstart.md",
-        "docs/howto/repair.md",
-        "docs/howto/reproduce.md",
-        "docs/howto/bisect.md",
-    ],
-)
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/quickstart.md", "docs/howto/bisect.md"])
 def test_page_runs_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    shown = blocks(page, "python", "sh")
-    assert shown
 
-    for number, (language, text) in enumerate(shown):
-        command = [sys.executable, "-c", text] if language == "python" else ["bash", "-ec", text]
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, (
-            f"block {number} of {page}:\n{text}\n{done.stdout}{done.stderr}"
-        )
+    run_page(page, folder, environment)
 
 
 def test_readme_is_short() -> None:

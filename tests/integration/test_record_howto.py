@@ -1,6 +1,5 @@
 """The page on recording a run: its code runs as it stands there."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from auditor.edge.folder import read_log
+from tests.support.guides import blocks
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "record.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = "docs/howto/record.md"
 
 
 def test_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    record, dropout, evaluation = BLOCK.findall(PAGE.read_text())
+    record, dropout, evaluation = (text for _, text in blocks(PAGE, "python"))
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.0), nn.Linear(8, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     names: dict[str, Any] = {
