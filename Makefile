@@ -15,6 +15,8 @@ JOBS ?= 3
 BIN := $(VENV)/bin
 # protoc looks for its plugins there, tests for the command line.
 export PATH := $(abspath $(BIN)):$(PATH)
+# Tests start hundreds of processes; each would compile the sources again where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.setup-stamp
 IMAGE := build/proto.binpb
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import transformers
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -128,6 +127,8 @@ def llama() -> nn.Module:
 
 def with_adapters(model: nn.Module) -> None:
     """Freeze the model and inject LoRA adapters, in place."""
+    from peft import LoraConfig, inject_adapter_in_model  # takes seconds
+
     network = model.network
     assert isinstance(network, nn.Module)
     config = LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=["q_proj", "v_proj"])

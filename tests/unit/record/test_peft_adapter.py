@@ -1,17 +1,18 @@
 """A merged adapter is what peft itself merges."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from auditor.errors import InputError, ShapeError, UnsupportedError
 from auditor.record.peft_adapter import merged_weights
 from auditor.record.saved_state import SavedState, read_saved_state
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 class Net(nn.Module):
@@ -21,6 +22,8 @@ class Net(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(7, 4)
         self.first = nn.Linear(4, 6)
+        from transformers.pytorch_utils import Conv1D
+
         self.turned = Conv1D(5, 6)
         self.head = nn.Linear(5, 2)
 
@@ -34,8 +37,10 @@ def net() -> Net:
         return Net()
 
 
-def adapted(**options: Any) -> PeftModel:
+def adapted(**options: Any) -> "PeftModel":
     """Return a model with an adapter whose matrices are not zero."""
+    from peft import LoraConfig, get_peft_model
+
     model = get_peft_model(net(), LoraConfig(r=2, lora_alpha=6, **options))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -45,7 +50,7 @@ def adapted(**options: Any) -> PeftModel:
     return model
 
 
-def saved(model: PeftModel, folder: Path) -> SavedState:
+def saved(model: "PeftModel", folder: Path) -> SavedState:
     model.save_pretrained(folder)
     return read_saved_state(folder, read_pickle=lambda path: pytest.fail(f"opened {path}"))
 
