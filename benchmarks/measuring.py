@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[1]
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -81,6 +83,7 @@ def machine_facts() -> dict[str, Any]:
     """Return what the figures depend on."""
     facts: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -91,6 +94,16 @@ def machine_facts() -> dict[str, Any]:
     except ModuleNotFoundError:
         return facts
     return facts | {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
+
+
+def _commit() -> str | None:
+    """Return what git says that these sources are; None where there is no git or no repository."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()
 
 
 def publish(
