@@ -35,6 +35,8 @@ def demo(
     exact retraining, verifies the signed report. Needs no network and the extra [demo]. The exit
     code is 1 when one of its claims does not hold.
     """
+    if keep is not None:
+        _require_free(keep)  # before torch is loaded
     with needs_extra("demo", purpose="The demo"):
         from service.demo.story import one_thread, run_demo
     one_thread()
@@ -58,15 +60,18 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         with TemporaryDirectory(prefix="stageaudit-demo-") as folder:
             yield Path(folder)
         return
-    if keep.exists() and any(keep.iterdir()):
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep.resolve()
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
         raise ConflictError(
-            str(keep),
+            str(folder),
             expected="an empty or new folder",
             found="files",
             remedy="Choose another --keep folder.",
         )
-    keep.mkdir(parents=True, exist_ok=True)
-    yield keep.resolve()
 
 
 def _plain(outcome: "DemoOutcome") -> dict[str, Any]:
