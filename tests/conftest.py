@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
@@ -56,6 +57,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove that folder."""
     shutil.rmtree(config.stash[HOME], ignore_errors=True)
+
+
+def pytest_runtest_setup() -> None:
+    """Let torch make its table of ONNX operators once a process, not for each small model again.
+
+    Of a module of torch's own that a test before this one may have imported.
+    """
+    registration = sys.modules.get("torch.onnx._internal.exporter._registration")
+    registry = getattr(registration, "ONNXRegistry", None)
+    if registry is not None and not hasattr(registry.from_torchlib, "cache_info"):
+        registry.from_torchlib = staticmethod(cache(registry.from_torchlib))
 
 
 @pytest.fixture(scope="session")
