@@ -36,6 +36,9 @@ def limitations_of(
         "INTERVAL_NOT_VALIDATED": any(
             effect.low is not None and not effect.exact_by_construction for effect in effects
         ),
+        "EXACT_UP_TO_ROUNDING": any(
+            effect.low is not None and effect.exact_by_construction for effect in effects
+        ),
         "DERIVATIVE": request.estimator.id == "aa_score" or request.timelines is not None,
         "ALLOCATION_CONVENTION": request.allocation is not None,
         "DROP_REFILLS_BATCHES": any(

@@ -264,6 +264,12 @@ LIMITATIONS = {
             text="Intervals were calibrated on other runs; not validated for this one.",
         ),
         Limitation(
+            id="EXACT_UP_TO_ROUNDING",
+            text="Exact effects are retrained and have no error of estimation. Rounding is not in "
+            "their interval: where a training amplifies it, another device, library version or "
+            "group of lanes gives another figure, at worst as far off as another batch order's.",
+        ),
+        Limitation(
             id="NO_INTERVAL",
             text="The estimator has no error bar of its own: figures without an interval are not "
             "resolved.",
