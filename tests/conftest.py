@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Forget the caller's settings; keys and caches of the tests go to a folder of their own."""
     for name in [name for name in os.environ if name.startswith("STAGEAUDIT_")]:
         del os.environ[name]
+    # Started in the background, a shell has whatever we start ignore Ctrl-C, which tests send.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     home = Path(tempfile.mkdtemp(prefix="stageaudit-tests-"))
     config.stash[HOME] = home
     for name in FOLDERS:

@@ -13,7 +13,7 @@ from auditor.dynamics.state import PER_TENSOR_SLOTS, TrainingState, state_tensor
 from auditor.model.layout import ParameterLayout
 
 TOLERANCE_FACTOR = 10.0
-"""Tolerance over the deviation of a replay that is moved by units in the last place."""
+"""Tolerance over the deviation of a replay whose start is off by one unit in the last place."""
 RESOLVABLE_AMPLIFICATION = 1e4
 """Beyond this growth of a rounding error a replay says nothing about the recorded end."""
 
@@ -30,7 +30,7 @@ class Comparison:
         deviation: Of the kind of tensor that is worst in units of its tolerance, relative to the
             largest magnitude of that kind.
         tolerance: Of the same kind.
-        amplification: How many units in the last place became of one, moved now and then.
+        amplification: How many units one unit in the last place became.
         worst: The tensor that is farthest off.
         resolution: Tolerance of the parameters.
         moved: How far the parameters went, relative to the largest.
@@ -80,7 +80,7 @@ def compare(
     Args:
         recorded: The checkpoint.
         replayed: The end of the replay.
-        perturbed: The end of the replay that was moved by units in the last place.
+        perturbed: The end of the replay that started one unit in the last place off.
         start: Where the replay started.
         layout: Of all four.
         steps: The replayed steps, by their global numbers.

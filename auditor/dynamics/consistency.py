@@ -1,8 +1,7 @@
 """Does a log agree with itself? Replay what lies between recorded checkpoints and compare."""
 
 from dataclasses import dataclass
-from math import ceil
-from typing import Final, final
+from typing import final
 
 import torch
 
@@ -18,11 +17,6 @@ from auditor.dynamics.trajectory import replay
 from auditor.plan.actions import SegmentFinding
 from auditor.plan.segment_sample import drawn_segments
 from auditor.stagelog.log import Checkpoint
-
-MOVES: Final = 16
-"""How often the twin of a replay is moved, at most."""
-STEPS_TO_MOVE: Final = 8
-"""After how many steps it is moved again, at least."""
 
 
 @final
@@ -56,11 +50,10 @@ def check_segment(
 
     Each segment starts from its *recorded* state, runs the recorded batches and hyperparameters,
     and is compared with the next recorded state: parameters, buffers and the optimizer's moments,
-    each relative to the largest magnitude of its kind. A second lane is moved by one unit in the
-    last place at the start and up to 15 times on the way; ten times its deviation is what rounding
-    may explain. Where that deviation exceeds 1e4 units the segment is not resolvable: record
-    checkpoints more often. Coordinates that only rounding moves are bounded instead, see
-    :mod:`auditor.dynamics.rounding`.
+    each relative to the largest magnitude of its kind. A second lane starts one unit in the
+    last place off; ten times its deviation is what rounding may explain. Where that deviation
+    exceeds 1e4 units the segment is not resolvable: record checkpoints more often. Coordinates
+    that only rounding moves are bounded instead, see :mod:`auditor.dynamics.rounding`.
 
     Cost: two lanes of the replayed steps.
 
@@ -135,7 +128,7 @@ def _chosen(
 def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
     initial = FactualStage(run, stage_index).start()
     start = _recorded(run, stage_index, segment.start, like=initial)
-    replayed, perturbed = _twins(run, stage_index, start, steps=segment.steps)
+    states = _carried(run, stage_index, [start, _perturbed(start)], steps=segment.steps)
     recorded = run.recorded(segment.end, boundary=stage_index + 1)
     if segment.end.optimizer is not None:
         # Slots that the checkpoint lacks count as zeros, which they then have to be.
@@ -143,35 +136,19 @@ def _replayed(run: Run, stage_index: int, segment: _Segment) -> Comparison:
     noise = None
     if run.log.stages[stage_index].optimizer.kind != "sgd":
         noise = RoundingNoise(run, stage_index).coordinates(
-            recorded, replayed, perturbed=perturbed, steps=segment.steps
+            recorded, states[0], perturbed=states[1], steps=segment.steps
         )
     offset = run.log.stages[stage_index].first_step
     return compare(
         recorded,
-        replayed,
-        perturbed=perturbed,
+        states[0],
+        perturbed=states[1],
         start=start,
         layout=run.layout(stage_index),
         steps=range(segment.steps.start + offset, segment.steps.stop + offset),
         noise=noise,
         autocast=autocast_epsilon(run.log.stages[stage_index].precision),
     )
-
-
-def _twins(
-    run: Run, stage_index: int, start: TrainingState, *, steps: range
-) -> tuple[TrainingState, TrainingState]:
-    """Return the state after some steps, and that of a twin that is moved again and again.
-
-    A training rounds in every step: one that is stable at its start and amplifies later shows
-    little of a twin that was moved at the start only.
-    """
-    first = second = start
-    length = max(STEPS_TO_MOVE, ceil(len(steps) / MOVES))
-    for draw, begin in enumerate(range(steps.start, steps.stop, length)):
-        part = range(begin, min(begin + length, steps.stop))
-        first, second = _carried(run, stage_index, [first, _moved(second, draw)], steps=part)
-    return first, second
 
 
 def _carried(
@@ -202,14 +179,13 @@ def _recorded(
     return like.replaced(matching(run.recorded(checkpoint, boundary=stage_index + 1), like))
 
 
-def _moved(state: TrainingState, draw: int) -> TrainingState:
-    """Return the state with every parameter one unit in the last place up or down, at random."""
+def _perturbed(state: TrainingState) -> TrainingState:
+    """Return the state with every parameter moved by one unit in the last place, in turns."""
     theta = state.theta
-    signs = 2 * torch.randint(2, theta.shape, generator=torch.Generator().manual_seed(draw)) - 1
-    ends = signs.to(theta.device, theta.dtype) * torch.inf
-    return TrainingState(
-        theta=torch.nextafter(theta, ends), slots=state.slots, buffers=state.buffers
-    )
+    signs = torch.ones_like(theta)
+    signs[1::2] = -1
+    moved = torch.nextafter(theta, signs * torch.inf)
+    return TrainingState(theta=moved, slots=state.slots, buffers=state.buffers)
 
 
 def _quiet(_done: int, _total: int) -> None:

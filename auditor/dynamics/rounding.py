@@ -81,7 +81,7 @@ class RoundingNoise:
         Args:
             recorded: The checkpoint.
             replayed: The end of the replay.
-            perturbed: The end of the replay that was moved by units in the last place.
+            perturbed: The end of the replay that started one unit in the last place off.
             steps: The steps, counted from the stage's first.
         """
         states = (recorded, replayed, perturbed)

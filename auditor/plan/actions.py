@@ -306,7 +306,7 @@ class SegmentFinding(Record):
 
     ``deviation`` is the largest difference of any parameter, relative to the largest magnitude
     among the recorded parameters; ``tolerance`` is ten times the deviation of a second replay
-    that is moved by one unit in the last place, at its start and on the way.
+    whose start is perturbed by one unit in the last place (decisions, 11).
 
     ``checkpoints`` of the stage's ``segments`` were compared. ``inconsistent_steps`` are those of
     the first segment that does not reach its checkpoint: [first, end). What would have been seen: a

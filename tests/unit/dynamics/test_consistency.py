@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.dynamics import consistency
 from auditor.dynamics.consistency import SegmentSample, check_segment
 from auditor.dynamics.run import Run
 from auditor.dynamics.trajectory import Lane, replay
@@ -174,21 +173,3 @@ def test_sample_counts_what_it_replayed() -> None:
 
     assert (found.checkpoints, found.segments) == (2, 3)
     assert found == segment(run, sample=SegmentSample(fraction=0.4, seed=1))
-
-
-def test_rounding_that_is_amplified_late_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Decay takes nine tenths of all differences for 40 steps; then steps at a high rate stretch
-    # what rounding made since.
-    def change(columns: dict[str, np.ndarray]) -> None:
-        columns["lr"][:40], columns["weight_decay"][:40] = 0.1, 9.0
-        columns["lr"][40:], columns["weight_decay"][40:] = 10.0, 0.0
-
-    run = with_columns(make_stage_log(stages=2, steps=80, optimizer="sgd"), 1, change)
-
-    found = segment(run).detectable_state
-    monkeypatch.setattr(consistency, "MOVES", 1)
-    from_the_start = segment(run).detectable_state
-
-    assert found is not None
-    assert from_the_start is not None
-    assert found > 100 * from_the_start
