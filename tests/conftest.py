@@ -40,7 +40,7 @@ FOLDERS = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests of a GPU run elsewhere, and chaos last longer than a test should."""
     parser.addoption("--gpu-device", default="cuda:0", help="device of the tests in tests/gpu")
-    parser.addoption("--chaos-lives", default=3, type=int, help="two kills in each life")
+    parser.addoption("--chaos-lives", default=4, type=int, help="two kills in each life")
     parser.addoption("--storm-audits", default=16, type=int, help="half of them are cancelled")
     parser.addoption("--chaos-executor", default="local", help="local or ray")
 

@@ -47,7 +47,7 @@ def require_free(target: Path) -> None:
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise ConflictError(
             str(target),
-            expected="a folder that is absent or empty",
+            expected="an empty or new folder",
             found="a file" if target.is_file() else "files in it",
             remedy="Name another folder, or remove this one.",
         )

@@ -265,9 +265,9 @@ LIMITATIONS = {
         ),
         Limitation(
             id="EXACT_UP_TO_ROUNDING",
-            text="Exact effects are retrained and have no error of estimation. Rounding is not in "
-            "their interval: where a training amplifies it, another device, library version or "
-            "group of lanes gives another figure, at worst as far off as another batch order's.",
+            text="Exact effects are retrained or read from a checkpoint and have no error of "
+            "estimation. Rounding is not in their interval: where a training amplifies it, another "
+            "device, library version or group of lanes gives another figure.",
         ),
         Limitation(
             id="NO_INTERVAL",

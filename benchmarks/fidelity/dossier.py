@@ -23,8 +23,8 @@ from auditor.stagelog.digest import sha256
 from benchmarks.fidelity.estimators import ESTIMATORS
 from benchmarks.fidelity.recording import train_recorded
 from benchmarks.fidelity.workloads import WORKLOADS
+from benchmarks.measuring import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = ROOT / "benchmarks" / "results" / "fidelity.csv"
 TARGET: Final = ROOT / "auditor" / "estimators" / "dossier.json"
 MEASURED: Final = "stageaudit 0.1.0 (5933f7e), torch 2.13.0, CPU"

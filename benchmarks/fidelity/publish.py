@@ -30,6 +30,9 @@ Acceptances = dict[tuple[str, str], dict[str, int]]
 def merged(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Row], Acceptances]:
     """Return all rows in order, and what ``auto`` accepted by workload and estimator.
 
+    Args:
+        documents: What runs wrote with ``--json``.
+
     Raises:
         ValueError: If a run was interrupted, was a quick one, or two have the same results.
     """
@@ -37,12 +40,12 @@ def merged(documents: Iterable[Mapping[str, Any]]) -> tuple[list[Row], Acceptanc
     accepted: Acceptances = defaultdict(lambda: defaultdict(int))
     for document in documents:
         if document["quick"] or not document["results"]["complete"]:
-            raise ValueError("a quick or interrupted run is not published")
+            raise ValueError("a quick or interrupted run is not published; run it to its end")
         found: dict[tuple[str, int, str], list[Row]] = defaultdict(list)
         for row in document["results"]["rows"]:
             found[row["workload"], row["seed"], row["estimator"]].append(row)
         if twice := found.keys() & cells.keys():
-            raise ValueError(f"two runs of {sorted(twice)[0]}")
+            raise ValueError(f"two runs of {sorted(twice)[0]}; leave one of their files out")
         cells |= found
         for run in document["results"]["runs"]:
             for estimator, counts in run["acceptance"].items():
@@ -70,8 +73,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="F.json")
     files = parser.parse_args(words).files
     try:
-        rows, accepted = merged(json.loads(path.read_text()) for path in files)
-    except ValueError as error:
+        rows, accepted = merged(map(_document, files))
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     TABLE.write_text(as_csv(rows))
@@ -79,12 +82,21 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _seeds(rows: Iterable[Row]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        if row["seed"] not in found[row["workload"]]:
-            found[row["workload"]].append(row["seed"])
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("benchmark") != "fidelity":
+        raise ValueError(f"{path} was not written by python -m benchmarks.fidelity --json")
     return found
+
+
+def _seeds(rows: Iterable[Row]) -> dict[str, list[int]]:
+    found: dict[str, dict[int, None]] = defaultdict(dict)
+    for row in rows:
+        found[row["workload"]][row["seed"]] = None
+    return {workload: list(seeds) for workload, seeds in found.items()}
 
 
 def _cell(value: object) -> object:

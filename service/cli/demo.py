@@ -12,7 +12,7 @@ from rich.console import Console
 
 from auditor.checks import needs_extra
 from auditor.edge.clock import SystemClock
-from auditor.errors import ConflictError
+from auditor.record.new_folder import require_free
 from service.cli.output import ExitCode, JsonOption, console, emit
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def demo(
     code is 1 when one of its claims does not hold.
     """
     if keep is not None:
-        _require_free(keep)  # before torch is loaded
+        require_free(keep)  # before torch is loaded
     with needs_extra("demo", purpose="The demo"):
         from service.demo.story import one_thread, run_demo
     one_thread()
@@ -62,16 +62,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         return
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.resolve()
-
-
-def _require_free(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        raise ConflictError(
-            str(folder),
-            expected="an empty or new folder",
-            found="files",
-            remedy="Choose another --keep folder.",
-        )
 
 
 def _plain(outcome: "DemoOutcome") -> dict[str, Any]:

@@ -9,7 +9,8 @@ import typer
 
 from auditor.attest.report_subjects import LOG_SUBJECT, REPAIRED_SUBJECT
 from auditor.edge.folder import BLOBS_FOLDER, LOG_FILE, FolderBlobs
-from auditor.errors import ConflictError, InternalError
+from auditor.errors import InternalError
+from auditor.record.new_folder import require_free
 from auditor.report.schema import Report
 from auditor.stagelog.digest import Digest
 from service.cli.asking import Asker, asking_here, asking_there
@@ -115,13 +116,7 @@ def repair(
     An approximate model of other training; not certified unlearning, not erasure under GDPR Art.
     17; re-validate before release. The exit code is 1 when a goal is not met.
     """  # fmt: skip
-    if out.exists() and any(out.iterdir()):
-        raise ConflictError(
-            str(out),
-            expected="an empty or new folder",
-            found="files",
-            remedy="Choose another --out folder.",
-        )
+    require_free(out)
     asked = parse_repair(
         read_request(request),
         RepairFlags(

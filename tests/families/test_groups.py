@@ -21,10 +21,12 @@ from tests.support.family_models import ADAPTED, TEXT, VISION
 FLOAT32 = 1e-5
 """After 20 steps: vmap takes sums in another order, and trainings amplify rounding."""
 
+AMPLIFYING = {"resnet18": 5e-4}
+"""Twenty batch norms over six examples, and ReLUs that flip: as far as a rerun may end, too."""
+
 FLOAT64 = 1e-10
 
-FAMILIES = {name: f for name, f in (VISION | TEXT | ADAPTED).items() if name != "resnet18"}
-"""Its twenty batch norms over six examples amplify rounding: it is compared in float64 only."""
+FAMILIES = VISION | TEXT | ADAPTED
 IN_DOUBLE = {name: family for name, family in VISION.items() if name != "vit"}
 """Exported graphs of transformers hold constants in float32: they are no float64 models."""
 
@@ -87,7 +89,7 @@ def test_lanes_of_two_logs_are_as_if_alone(name: str) -> None:
     logs = (recorded_once(FAMILIES[name]), recorded_elsewhere(FAMILIES[name]))
     last = len(STAGES) - 1  # where adapters and new heads are trained
 
-    require_as_alone(logs, last, tolerance=FLOAT32)
+    require_as_alone(logs, last, tolerance=AMPLIFYING.get(name, FLOAT32))
 
 
 @pytest.mark.parametrize("name", IN_DOUBLE)

@@ -19,11 +19,11 @@ class Net(nn.Module):
     """An embedding, a linear layer, a transposed one and a head."""
 
     def __init__(self) -> None:
+        from transformers.pytorch_utils import Conv1D
+
         super().__init__()
         self.embed = nn.Embedding(7, 4)
         self.first = nn.Linear(4, 6)
-        from transformers.pytorch_utils import Conv1D
-
         self.turned = Conv1D(5, 6)
         self.head = nn.Linear(5, 2)
 

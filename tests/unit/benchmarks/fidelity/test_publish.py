@@ -79,8 +79,11 @@ def test_the_table_counts_over_seeds() -> None:
     )
 
 
-def test_a_file_that_is_no_run_ends_with_1(tmp_path, capsys) -> None:
-    (tmp_path / "f.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"benchmark": "throughput"}', None])
+def test_a_file_that_is_no_run_ends_with_1_and_is_named(text, tmp_path, capsys) -> None:
+    path = tmp_path / "f.json"
+    if text is not None:
+        path.write_text(text)
 
-    assert main([str(tmp_path / "f.json")]) == 1
-    assert capsys.readouterr().err
+    assert main([str(path)]) == 1
+    assert str(path) in capsys.readouterr().err
